@@ -1,0 +1,52 @@
+# Everything here needs Go and nothing else; `make test` sets up a RabbitMQ for itself (see docs/testing.md).
+
+GO          ?= go
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    ?= 20s
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS      = -X main.version=$(VERSION)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/eventrouter
+	$(GO) build -ldflags "$(LDFLAGS)" -o bin/eventrouter ./cmd/eventrouter
+
+.PHONY: run
+run: build ## start the example on the embedded broker (or on EVENTROUTER_BROKER) and watch it work
+	$(GO) run ./examples/demo --eventrouter bin/eventrouter
+
+.PHONY: test
+test: ## run all tests, with the race detector, on the embedded broker and on a real RabbitMQ
+	$(GO) test -race -timeout 40m ./...
+
+.PHONY: test-unit
+test-unit: ## run the tests that need no RabbitMQ
+	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/integration$$')
+
+.PHONY: lint
+lint: ## check formatting, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+.PHONY: bench
+bench: ## compare with hand-written code and with watermill on one RabbitMQ (docs/benchmarks.md)
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./integration/...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz test for FUZZTIME (20s each)
+	@set -e; for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "== $$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+.PHONY: check
+check: lint test ## what CI runs

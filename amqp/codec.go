@@ -1,0 +1,349 @@
+package amqp
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/eventrouter/eventrouter/router"
+	"github.com/eventrouter/eventrouter/router/event"
+)
+
+// CloudEvents attributes travel as headers of this prefix (CloudEvents AMQP binding, binary mode); some SDKs write the second.
+const (
+	attributePrefix    = "cloudEvents:"
+	attributePrefixAlt = "cloudEvents_"
+)
+
+// Our own notes travel as headers of this prefix.
+const (
+	trailPrefix       = "eventrouter-"
+	trailType         = trailPrefix + "type"
+	trailExchange     = trailPrefix + "exchange"
+	trailPipeline     = trailPrefix + "pipeline"
+	trailAttempts     = trailPrefix + "attempts"
+	trailFirstFailure = trailPrefix + "first-failure"
+	trailLastFailure  = trailPrefix + "last-failure"
+	trailError        = trailPrefix + "error"
+	trailRules        = trailPrefix + "rules"
+)
+
+// maxError is how much of an error's text travels, in bytes.
+const maxError = 2 << 10
+
+// brokers lists headers that a broker writes, and acts on or believes when they are published again.
+func brokers(name string) bool {
+	switch name {
+	case "CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count", "x-delivery-limit":
+		return true
+	}
+	return strings.HasPrefix(name, "x-first-death-") || strings.HasPrefix(name, "x-last-death-")
+}
+
+// encode writes a message as AMQP has it: the event's attributes and the trail are headers, data is the body.
+func encode(m *router.Message) amqp091.Publishing {
+	e := m.Event
+	h := make(amqp091.Table, len(e.Headers)+len(e.Attributes)+8)
+	for name, v := range e.Headers {
+		if !brokers(name) && !strings.HasPrefix(name, trailPrefix) {
+			h[name] = toWire(v)
+		}
+	}
+	for name, v := range e.Attributes {
+		h[attributePrefix+name] = toWire(v)
+	}
+	h[attributePrefix+"specversion"] = "1.0"
+	put(h, attributePrefix+"type", e.Type)
+	put(h, attributePrefix+"id", e.ID)
+	put(h, attributePrefix+"source", e.Source)
+	put(h, attributePrefix+"subject", e.Subject)
+	if !e.Time.IsZero() {
+		h[attributePrefix+"time"] = e.Time.Format(time.RFC3339Nano)
+	}
+	encodeTrail(h, &m.Trail)
+	if len(m.BCC) > 0 {
+		bcc := make([]any, len(m.BCC))
+		for i, key := range m.BCC {
+			bcc[i] = key
+		}
+		h["BCC"] = bcc
+	}
+	p := &e.Properties
+	mode := amqp091.Persistent
+	if p.Transient {
+		mode = amqp091.Transient
+	}
+	return amqp091.Publishing{
+		Headers: h, ContentType: e.ContentType, ContentEncoding: p.ContentEncoding, DeliveryMode: mode, Priority: p.Priority,
+		CorrelationId: p.CorrelationID, ReplyTo: p.ReplyTo, MessageId: e.ID, Timestamp: p.Timestamp,
+		Type: p.MessageType, AppId: p.AppID, Body: e.Data,
+	}
+}
+
+func put(h amqp091.Table, name, value string) {
+	if value != "" {
+		h[name] = value
+	}
+}
+
+func encodeTrail(h amqp091.Table, t *router.Trail) {
+	put(h, trailType, t.Type)
+	put(h, trailExchange, t.Exchange)
+	put(h, trailPipeline, t.Pipeline)
+	if t.Attempts > 0 {
+		h[trailAttempts] = int64(t.Attempts)
+	}
+	if !t.FirstFailure.IsZero() {
+		h[trailFirstFailure] = t.FirstFailure.UnixMilli()
+	}
+	if !t.LastFailure.IsZero() {
+		h[trailLastFailure] = t.LastFailure.UnixMilli()
+	}
+	text := t.Error
+	if len(text) > maxError {
+		text = strings.ToValidUTF8(text[:maxError], "") + "…"
+	}
+	put(h, trailError, text)
+	if len(t.Rules) > 0 {
+		names := make([]any, len(t.Rules))
+		for i, name := range t.Rules {
+			names[i] = name
+		}
+		h[trailRules] = names
+	}
+}
+
+// toWire turns an event's header value into one that the client library writes.
+func toWire(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		t := make(amqp091.Table, len(v))
+		for name, inner := range v {
+			t[name] = toWire(inner)
+		}
+		return t
+	case []any:
+		list := make([]any, len(v))
+		for i, inner := range v {
+			list[i] = toWire(inner)
+		}
+		return list
+	case int:
+		return int64(v)
+	case uint:
+		return int64(v)
+	}
+	return v
+}
+
+func fromWire(v any) any {
+	switch v := v.(type) {
+	case amqp091.Table:
+		m := make(map[string]any, len(v))
+		for name, inner := range v {
+			m[name] = fromWire(inner)
+		}
+		return m
+	case []any:
+		list := make([]any, len(v))
+		for i, inner := range v {
+			list[i] = fromWire(inner)
+		}
+		return list
+	case amqp091.Decimal:
+		return decimal(v)
+	}
+	return v
+}
+
+func decimal(d amqp091.Decimal) float64 {
+	f := float64(d.Value)
+	for range d.Scale {
+		f /= 10
+	}
+	return f
+}
+
+// decode reads a delivery. A trail on a message that came straight from one of sources is not ours, and left out.
+// An event without an id gets one, so that all who handle it further on call it alike.
+func decode(d *amqp091.Delivery, sources []string) *router.Delivery {
+	e := &event.Event{
+		ID: d.MessageId, Type: d.RoutingKey, ContentType: d.ContentType, Data: d.Body,
+		Properties: event.Properties{
+			ContentEncoding: d.ContentEncoding, CorrelationID: d.CorrelationId, ReplyTo: d.ReplyTo, AppID: d.AppId,
+			MessageType: d.Type, Priority: d.Priority, Timestamp: d.Timestamp, Transient: d.DeliveryMode == amqp091.Transient,
+		},
+	}
+	out := &router.Delivery{Event: e, Exchange: d.Exchange, Redelivered: d.Redelivered}
+	ours := !slices.Contains(sources, d.Exchange)
+	headerType := ""
+	for name, v := range d.Headers {
+		switch {
+		case strings.HasPrefix(name, attributePrefix) || strings.HasPrefix(name, attributePrefixAlt):
+			if t := decodeAttribute(e, name[len(attributePrefix):], v); t != "" {
+				headerType = t
+			}
+		case strings.HasPrefix(name, trailPrefix):
+			if ours {
+				decodeTrail(&out.Trail, name, v)
+			}
+		case name == "x-death":
+			decodeDeaths(out, v)
+		case brokers(name):
+		default:
+			if e.Headers == nil {
+				e.Headers = make(map[string]any, len(d.Headers))
+			}
+			e.Headers[name] = fromWire(v)
+		}
+	}
+	if out.Trail.Exchange != "" {
+		out.Exchange = out.Trail.Exchange
+	}
+	switch {
+	case out.Trail.Type != "":
+		e.Type = out.Trail.Type
+	case d.Exchange == "" && out.Deaths == "" && headerType != "":
+		e.Type = headerType // sent to the queue by its name
+	}
+	if e.ID == "" {
+		e.ID = event.NewID()
+	}
+	return out
+}
+
+// decodeAttribute takes a CloudEvents attribute; it returns the value of type.
+func decodeAttribute(e *event.Event, name string, v any) string {
+	text, isText := v.(string)
+	switch name {
+	case "specversion", "datacontenttype":
+		return ""
+	case "type":
+		return text
+	case "id":
+		if e.ID == "" {
+			e.ID = text
+		}
+		return ""
+	case "source":
+		e.Source = text
+		return ""
+	case "subject":
+		e.Subject = text
+		return ""
+	case "time":
+		if t, ok := v.(time.Time); ok {
+			e.Time = t
+		} else if t, err := time.Parse(time.RFC3339Nano, text); isText && err == nil {
+			e.Time = t
+		}
+		return ""
+	}
+	if e.Attributes == nil {
+		e.Attributes = map[string]any{}
+	}
+	e.Attributes[name] = fromWire(v)
+	return ""
+}
+
+func decodeTrail(t *router.Trail, name string, v any) {
+	text, _ := v.(string)
+	number, _ := v.(int64)
+	switch name {
+	case trailType:
+		t.Type = text
+	case trailExchange:
+		t.Exchange = text
+	case trailPipeline:
+		t.Pipeline = text
+	case trailAttempts:
+		t.Attempts = int(max(0, number))
+	case trailFirstFailure:
+		t.FirstFailure = time.UnixMilli(number)
+	case trailLastFailure:
+		t.LastFailure = time.UnixMilli(number)
+	case trailError:
+		t.Error = text
+	case trailRules:
+		list, _ := v.([]any)
+		for _, item := range list {
+			if s, ok := item.(string); ok {
+				t.Rules = append(t.Rules, s)
+			}
+		}
+	}
+}
+
+// decodeDeaths reads x-death, newest first: why the broker moved the message last, and where it was published first.
+func decodeDeaths(out *router.Delivery, v any) {
+	deaths, _ := v.([]any)
+	if len(deaths) == 0 {
+		return
+	}
+	if newest, ok := deaths[0].(amqp091.Table); ok {
+		out.Deaths, _ = newest["reason"].(string)
+	}
+	if oldest, ok := deaths[len(deaths)-1].(amqp091.Table); ok {
+		if exchange, ok := oldest["exchange"].(string); ok {
+			out.Exchange = exchange
+		}
+		if keys, _ := oldest["routing-keys"].([]any); len(keys) > 0 {
+			if key, ok := keys[0].(string); ok {
+				out.Event.Type = key
+			}
+		}
+	}
+}
+
+// maxShort is AMQP's limit on names, keys and short properties, in bytes.
+const maxShort = 255
+
+// check reports what the broker would answer with an error that closes the channel, or the connection.
+func check(m *router.Message) error {
+	e, p := m.Event, &m.Event.Properties
+	for _, f := range [...]struct{ name, value string }{
+		{"routing key", m.Key}, {"exchange", m.Exchange}, {"id", e.ID}, {"content type", e.ContentType},
+		{"content encoding", p.ContentEncoding}, {"correlation id", p.CorrelationID}, {"reply-to", p.ReplyTo},
+		{"app id", p.AppID}, {"type property", p.MessageType},
+	} {
+		if err := checkShort(f.name, f.value); err != nil {
+			return err
+		}
+	}
+	for _, key := range m.BCC {
+		if err := checkShort("routing key", key); err != nil {
+			return err
+		}
+	}
+	for name, v := range e.Headers {
+		if err := checkHeader(name, v); err != nil {
+			return err
+		}
+	}
+	for name, v := range e.Attributes {
+		if err := checkHeader(attributePrefix+name, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkShort(name, value string) error {
+	if len(value) > maxShort {
+		return fmt.Errorf("%w: %s %q… is %d bytes long; the limit is %d", router.ErrInvalid, name, value[:32], len(value), maxShort)
+	}
+	return nil
+}
+
+func checkHeader(name string, v any) error {
+	if err := checkShort("header", name); err != nil {
+		return err
+	}
+	if err := (amqp091.Table{"": toWire(v)}).Validate(); err != nil {
+		return fmt.Errorf("%w: header %q: %w", router.ErrInvalid, name, err)
+	}
+	return nil
+}

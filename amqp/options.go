@@ -1,0 +1,129 @@
+package amqp
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/eventrouter/eventrouter/router"
+)
+
+// Options say how the broker is reached. The zero value works for a plain connection.
+type Options struct {
+	Name  string // shown to the broker's operators; default "eventrouter"
+	TLS   TLSOptions
+	Hooks router.Hooks
+
+	Heartbeat      time.Duration // default 10s: a peer that is gone is noticed within two or three of them
+	ConfirmTimeout time.Duration // a connection on which a confirm is due for so long is given up; default 30s
+	Window         int           // messages published and not confirmed at most, default 2048
+	WindowBytes    int           // bytes of their bodies, default 64 MiB; a larger message goes alone
+	MinBackoff     time.Duration // before the first redial, then doubling, with jitter; default 50ms
+	MaxBackoff     time.Duration // default 5s
+}
+
+// TLSOptions are for amqps URLs. The zero value trusts the system's authorities. TLS 1.2 is the least that is spoken.
+type TLSOptions struct {
+	CAFile     string // PEM, instead of the system's authorities
+	CertFile   string // PEM, the client's certificate; the broker then may take the user from it
+	KeyFile    string // PEM
+	ServerName string // expected in the broker's certificate, if not the URL's host
+}
+
+func (o *Options) defaults() {
+	set(&o.Name, "eventrouter")
+	set(&o.Heartbeat, 10*time.Second)
+	set(&o.ConfirmTimeout, 30*time.Second)
+	set(&o.Window, 2048)
+	set(&o.WindowBytes, 64<<20)
+	set(&o.MinBackoff, 50*time.Millisecond)
+	set(&o.MaxBackoff, 5*time.Second)
+}
+
+func set[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// endpoint is one URL of the broker.
+type endpoint struct {
+	url      string
+	redacted string
+	config   amqp091.Config
+}
+
+func parseURLs(urls string, o *Options) ([]endpoint, error) {
+	var out []endpoint
+	for raw := range strings.SplitSeq(urls, ",") {
+		if raw = strings.TrimSpace(raw); raw == "" {
+			continue
+		}
+		e, err := parseURL(raw, o)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, e)
+	}
+	if len(out) == 0 {
+		return nil, errors.New("no broker URL is given")
+	}
+	return out, nil
+}
+
+func parseURL(raw string, o *Options) (endpoint, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return endpoint{}, errors.New("the broker URL cannot be parsed: write amqp://user:password@host:5672/vhost, with special characters as %XX")
+	}
+	e := endpoint{url: raw, redacted: u.Redacted()}
+	if u.Scheme != "amqp" && u.Scheme != "amqps" {
+		return e, fmt.Errorf("broker URL %q begins with amqp:// or amqps://", e.redacted)
+	}
+	if _, err := amqp091.ParseURI(raw); err != nil {
+		return e, fmt.Errorf("broker URL %q: %w", e.redacted, err)
+	}
+	e.config = amqp091.Config{Heartbeat: o.Heartbeat, Locale: "en_US"}
+	if u.Scheme == "amqps" {
+		if e.config.TLSClientConfig, err = o.TLS.config(u.Hostname()); err != nil {
+			return e, err
+		}
+		if o.TLS.CertFile != "" && u.User == nil {
+			e.config.SASL = []amqp091.Authentication{&amqp091.ExternalAuth{}}
+		}
+	}
+	return e, nil
+}
+
+func (o TLSOptions) config(host string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
+	if o.ServerName != "" {
+		c.ServerName = o.ServerName
+	}
+	if o.CAFile != "" {
+		pem, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("certificate authority: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("certificate authority: no certificate in PEM in %q", o.CAFile)
+		}
+	}
+	if o.CertFile != "" || o.KeyFile != "" {
+		pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("client certificate: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}

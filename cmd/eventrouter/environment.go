@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// envScope is the annotation of a flag whose variable has one more word, because other commands use the flag's name
+// for something else: --type of an event is EVENTROUTER_EVENT_TYPE.
+const envScope = "eventrouter-env-scope"
+
+// envName returns the environment variable that stands in for a flag.
+func envName(f *pflag.Flag) string {
+	name := f.Name
+	if scope := f.Annotations[envScope]; len(scope) > 0 {
+		name = scope[0] + "-" + name
+	}
+	return "EVENTROUTER_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// fromEnvironment sets every flag that the command line does not give from its variable, if that is set and not empty.
+// A list is written with commas. It is the only way in which the environment reaches a flag.
+func (c *console) fromEnvironment(cmd *cobra.Command) error {
+	var failed error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed || f.Name == "help" || failed != nil {
+			return
+		}
+		name := envName(f)
+		value, set := c.env(name)
+		if !set || value == "" {
+			return
+		}
+		if err := cmd.Flags().Set(f.Name, value); err != nil {
+			failed = usageError{fmt.Errorf("environment variable %s: %w", name, err), cmd}
+		}
+	})
+	return failed
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/eventrouter/eventrouter/router"
+)
+
+// logFlags say how a long-running command logs.
+type logFlags struct {
+	level  string
+	format string
+}
+
+func (l *logFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&l.level, "log-level", "info", "least level that is logged: debug (each event), info, warn or error")
+	cmd.Flags().StringVar(&l.format, "log-format", "auto", "console, json, or auto: console on a terminal, else json")
+	complete(cmd, "log-level", "debug", "info", "warn", "error")
+	complete(cmd, "log-format", "auto", "console", "json")
+}
+
+// logger makes the log, on standard error.
+func (l *logFlags) logger(c *console, cmd *cobra.Command) (*zap.Logger, error) {
+	level, err := zapcore.ParseLevel(l.level)
+	if err != nil {
+		return nil, usagef(cmd, "--log-level %q is none of debug, info, warn, error", l.level)
+	}
+	var encoder zapcore.Encoder
+	switch {
+	case l.format == "console", l.format == "auto" && c.errTerm:
+		config := zap.NewDevelopmentEncoderConfig()
+		config.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+		config.EncodeDuration = zapcore.StringDurationEncoder
+		if c.errTerm {
+			config.EncodeLevel = zapcore.CapitalColorLevelEncoder
+		}
+		encoder = zapcore.NewConsoleEncoder(config)
+	case l.format == "json", l.format == "auto":
+		config := zap.NewProductionEncoderConfig()
+		config.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+		config.EncodeDuration = zapcore.StringDurationEncoder
+		encoder = zapcore.NewJSONEncoder(config)
+	default:
+		return nil, usagef(cmd, "--log-format %q is none of auto, console, json", l.format)
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(c.err)), level)), nil
+}
+
+// logHooks is the log's listener on what happens to events. What happens to every event is at level debug.
+func logHooks(log *zap.Logger) router.Hooks {
+	return router.Hooks{
+		Connected: func(role, url string) {
+			log.Info("connected to the broker", zap.String("for", role), zap.String("url", url))
+		},
+		Disconnected: func(role string, err error) {
+			log.Warn("lost the broker, dialling again", zap.String("for", role), zap.Error(err))
+		},
+		Blocked: func(reason string) {
+			if reason == "" {
+				log.Info("the broker takes events again")
+				return
+			}
+			log.Warn("the broker takes no events for now: publishers wait", zap.String("reason", reason))
+		},
+		Published: func(m router.Message, took time.Duration, err error) {
+			if err != nil {
+				log.Warn("not confirmed", eventField(m.Event), zap.String("exchange", m.Exchange), zap.Duration("took", took), zap.Error(err))
+				return
+			}
+			log.Debug("confirmed", eventField(m.Event), zap.String("exchange", m.Exchange), zap.Duration("took", took))
+		},
+		Routed: func(e *router.Event, rules, pipelines []string, took time.Duration) {
+			log.Debug("routed", eventField(e), zap.Strings("rules", rules), zap.Strings("pipelines", pipelines), zap.Duration("took", took))
+		},
+		Unrouted: func(e *router.Event, reason string) {
+			log.Info("unrouted", eventField(e), zap.String("reason", reason))
+		},
+		Handled: func(pipeline string, e *router.Event, attempt int, took time.Duration, err error) {
+			if err == nil {
+				log.Debug("handled", zap.String("pipeline", pipeline), eventField(e), zap.Int("attempt", attempt), zap.Duration("took", took))
+			} // an error is told by Retried or Dead
+		},
+		Retried: func(pipeline string, e *router.Event, attempt int, delay time.Duration, err error) {
+			log.Warn("failed, to be tried again", zap.String("pipeline", pipeline), eventField(e),
+				zap.Int("attempt", attempt), zap.Duration("in", delay), zap.Error(err))
+		},
+		Dead: func(pipeline string, e *router.Event, attempts int, err error) {
+			log.Error("given up: kept as a dead letter", zap.String("pipeline", pipeline), eventField(e),
+				zap.Int("attempts", attempts), zap.Error(err))
+		},
+		Problem: func(where string, err error) {
+			log.Warn("problem, to be tried again", zap.String("where", where), zap.Error(err))
+		},
+	}
+}
+
+// eventField names an event in a log line.
+func eventField(e *router.Event) zap.Field {
+	return zap.Object("event", zapcore.ObjectMarshalerFunc(func(o zapcore.ObjectEncoder) error {
+		if e == nil {
+			return fmt.Errorf("no event")
+		}
+		o.AddString("id", e.ID)
+		o.AddString("type", e.Type)
+		return nil
+	}))
+}

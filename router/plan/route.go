@@ -1,0 +1,76 @@
+package plan
+
+import (
+	"github.com/eventrouter/eventrouter/router/event"
+)
+
+// Routed is where an event belongs: indices into Plan.Rules and Plan.Pipelines, ascending and in the order of the rules.
+// It can be used again for the next event.
+type Routed struct {
+	Rules     []int
+	Pipelines []int
+}
+
+// Route finds the rules that hold for an event that was published to exchange (its name on the broker), and their pipelines,
+// each once. An exchange that is not one of the plan's, such as one from which events come by a binding between
+// exchanges, counts as every one. r is overwritten; nothing is allocated once its lists are large enough.
+func (p *Plan) Route(e *event.Event, exchange string, r *Routed) {
+	r.Rules = p.matcher.Match(e, p.keys[exchange], r.Rules[:0])
+	r.Pipelines = r.Pipelines[:0]
+	for _, rule := range r.Rules {
+	next:
+		for _, pipeline := range p.targets[rule] {
+			for _, there := range r.Pipelines {
+				if there == pipeline {
+					continue next
+				}
+			}
+			r.Pipelines = append(r.Pipelines, pipeline)
+		}
+	}
+}
+
+// RuleNames are the names of the rules that held.
+func (p *Plan) RuleNames(r *Routed) []string {
+	names := make([]string, len(r.Rules))
+	for i, at := range r.Rules {
+		names[i] = p.Rules[at].Name
+	}
+	return names
+}
+
+// PipelineNames are the names of the pipelines that get the event.
+func (p *Plan) PipelineNames(r *Routed) []string {
+	names := make([]string, len(r.Pipelines))
+	for i, at := range r.Pipelines {
+		names[i] = p.Pipelines[at].Name
+	}
+	return names
+}
+
+// Pipeline finds a pipeline by its name; nil if there is none.
+func (p *Plan) Pipeline(name string) *Pipeline {
+	if at, ok := p.pipelines[name]; ok {
+		return &p.Pipelines[at]
+	}
+	return nil
+}
+
+// Sources are the broker's names of the exchanges that publishers publish to.
+func (p *Plan) Sources() []string {
+	names := make([]string, len(p.Exchanges))
+	for i, x := range p.Exchanges {
+		names[i] = x.Name
+	}
+	return names
+}
+
+// Source finds the broker's name of an exchange by its key in the file; with an empty key, that of the first.
+func (p *Plan) Source(key string) (string, bool) {
+	for _, x := range p.Exchanges {
+		if key == "" || x.Key == key {
+			return x.Name, true
+		}
+	}
+	return "", false
+}
