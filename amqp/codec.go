@@ -27,6 +27,7 @@ const (
 	trailAttempts     = trailPrefix + "attempts"
 	trailFirstFailure = trailPrefix + "first-failure"
 	trailLastFailure  = trailPrefix + "last-failure"
+	trailNotBefore    = trailPrefix + "not-before"
 	trailError        = trailPrefix + "error"
 	trailRules        = trailPrefix + "rules"
 )
@@ -96,11 +97,10 @@ func encodeTrail(h amqp091.Table, t *router.Trail) {
 	if t.Attempts > 0 {
 		h[trailAttempts] = int64(t.Attempts)
 	}
-	if !t.FirstFailure.IsZero() {
-		h[trailFirstFailure] = t.FirstFailure.UnixMilli()
-	}
-	if !t.LastFailure.IsZero() {
-		h[trailLastFailure] = t.LastFailure.UnixMilli()
+	for name, at := range map[string]time.Time{trailFirstFailure: t.FirstFailure, trailLastFailure: t.LastFailure, trailNotBefore: t.NotBefore} {
+		if !at.IsZero() {
+			h[name] = at.UnixMilli()
+		}
 	}
 	text := t.Error
 	if len(text) > maxError {
@@ -265,6 +265,8 @@ func decodeTrail(t *router.Trail, name string, v any) {
 		t.FirstFailure = time.UnixMilli(number)
 	case trailLastFailure:
 		t.LastFailure = time.UnixMilli(number)
+	case trailNotBefore:
+		t.NotBefore = time.UnixMilli(number)
 	case trailError:
 		t.Error = text
 	case trailRules:

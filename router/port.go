@@ -75,6 +75,7 @@ type Trail struct {
 	Attempts     int       // made so far
 	FirstFailure time.Time // milliseconds
 	LastFailure  time.Time // milliseconds
+	NotBefore    time.Time // when it may be tried again, in milliseconds; zero: any time
 	Error        string    // of the last attempt, cut to 2 KiB; or why it is unrouted
 	Rules        []string  // that held, on a dead letter
 }
@@ -125,9 +126,9 @@ type Browser interface {
 	// Depth returns the number of events ready in a queue. A queue that is not there is an error that wraps ErrNoQueue.
 	Depth(ctx context.Context, queue string) (int, error)
 	// Browse calls visit for the events that are in the queue now, from its head, until visit returns false, ctx is over or
-	// the queue's end. What visit has not settled goes back to the queue, at its place, when Browse returns.
-	// sources is as in Subscription.
-	Browse(ctx context.Context, queue string, sources []string, visit func(*Delivery) (more bool)) error
+	// the queue's end. Then it calls end, if that is not nil, in which visit's caller can wait for what is still under way.
+	// What is not settled after that goes back to the queue, at its place. sources is as in Subscription.
+	Browse(ctx context.Context, queue string, sources []string, visit func(*Delivery) (more bool), end func()) error
 }
 
 // ErrNoQueue: there is no queue of that name.

@@ -1,0 +1,188 @@
+package amqp
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+)
+
+// acker settles the deliveries of one channel. It gathers acknowledgements, so that one frame stands for many where the consumer
+// is quick; none waits longer than ackDelay, and none when there is nothing else to do.
+type acker struct {
+	ch     *amqp091.Channel
+	enough int // acknowledgements that are sent at once
+
+	mu      sync.Mutex
+	closed  bool
+	idle    bool    // no delivery is waiting to be handed out
+	first   uint64  // the tag that states[0] is of
+	states  []state // of the deliveries handed out, in their order
+	waiting int     // acknowledged, not sent
+	out     int     // handed out, not settled
+	timer   *time.Timer
+	empty   chan struct{} // closed when out is 0, if somebody waits for that
+}
+
+type state byte
+
+const (
+	stateOut  state = iota // with a handler
+	stateAck               // acknowledged, not sent
+	stateDone              // the broker was told
+)
+
+const (
+	ackDelay = time.Millisecond
+	maxAcks  = 128
+)
+
+func newAcker(ch *amqp091.Channel, prefetch int) *acker {
+	a := &acker{ch: ch, enough: min(max(1, prefetch/4), maxAcks), first: 1}
+	a.timer = time.AfterFunc(time.Hour, a.flush)
+	a.timer.Stop()
+	return a
+}
+
+// hand notes that the delivery of that tag is handed out. Tags run from 1 without gaps.
+func (a *acker) hand(tag uint64) *settler {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for a.first+uint64(len(a.states)) <= tag {
+		a.states = append(a.states, stateOut)
+	}
+	a.out++
+	a.idle = false
+	return &settler{acker: a, tag: tag}
+}
+
+// settler is the way to settle one delivery; the first call counts.
+type settler struct {
+	acker *acker
+	tag   uint64
+	done  atomic.Bool
+}
+
+func (s *settler) Ack() error { return s.settle(func(a *acker) error { return a.ack(s.tag) }) }
+func (s *settler) Requeue() error {
+	return s.settle(func(a *acker) error { return a.nack(s.tag, true) })
+}
+func (s *settler) Reject() error {
+	return s.settle(func(a *acker) error { return a.nack(s.tag, false) })
+}
+
+func (s *settler) settle(f func(*acker) error) error {
+	if s.done.Swap(true) {
+		return nil
+	}
+	a := s.acker
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return amqp091.ErrClosed
+	}
+	a.out--
+	err := f(a)
+	if a.out == 0 && a.empty != nil {
+		close(a.empty)
+		a.empty = nil
+	}
+	return err
+}
+
+// ack notes an acknowledgement; a.mu is held.
+func (a *acker) ack(tag uint64) error {
+	a.states[tag-a.first] = stateAck
+	a.waiting++
+	if a.waiting >= a.enough || a.out == 0 && a.idle {
+		return a.send()
+	}
+	if a.waiting == 1 {
+		a.timer.Reset(ackDelay)
+	}
+	return nil
+}
+
+// nack tells the broker at once; a.mu is held.
+func (a *acker) nack(tag uint64, requeue bool) error {
+	a.states[tag-a.first] = stateDone
+	return a.ch.Nack(tag, false, requeue)
+}
+
+// flush sends what waits.
+func (a *acker) flush() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.closed {
+		_ = a.send() // an error is that of a closed channel: the events come again
+	}
+}
+
+// setIdle says that no more deliveries are at hand, so that nothing is gained by waiting for more acknowledgements.
+func (a *acker) setIdle() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.idle = true
+	if a.waiting > 0 && a.out == 0 && !a.closed {
+		_ = a.send() // as in flush
+	}
+}
+
+// send acknowledges all that waits: the unbroken run at the beginning with one frame, what lies behind a delivery that is still
+// out one by one. a.mu is held.
+func (a *acker) send() error {
+	if a.waiting == 0 {
+		return nil
+	}
+	run, last := 0, uint64(0)
+	for run < len(a.states) && a.states[run] != stateOut {
+		if a.states[run] == stateAck {
+			last = a.first + uint64(run)
+			a.waiting--
+		}
+		run++
+	}
+	if last > 0 {
+		if err := a.ch.Ack(last, true); err != nil {
+			return err
+		}
+	}
+	a.states = a.states[:copy(a.states, a.states[run:])]
+	a.first += uint64(run)
+	for i := 0; a.waiting > 0; i++ {
+		if a.states[i] == stateAck {
+			a.states[i] = stateDone
+			a.waiting--
+			if err := a.ch.Ack(a.first+uint64(i), false); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// close makes all further settling fail: the channel is gone, and its deliveries come again.
+func (a *acker) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	a.timer.Stop()
+	if a.empty != nil {
+		close(a.empty)
+		a.empty = nil
+	}
+}
+
+// settled returns a channel that is closed when nothing is out any more.
+func (a *acker) settled() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	done := make(chan struct{})
+	if a.out == 0 || a.closed {
+		close(done)
+		return done
+	}
+	a.empty = done
+	return done
+}

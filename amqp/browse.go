@@ -1,0 +1,80 @@
+package amqp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/eventrouter/eventrouter/router"
+)
+
+// Depth implements [router.Browser].
+func (b *Broker) Depth(ctx context.Context, queue string) (int, error) {
+	ch, closeChannel, err := b.channelFor(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer closeChannel()
+	return depth(ch, queue)
+}
+
+func depth(ch *amqp091.Channel, queue string) (int, error) {
+	q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+	if err != nil {
+		if e, ok := errors.AsType[*amqp091.Error](err); ok && e.Code == amqp091.NotFound {
+			return 0, fmt.Errorf("queue %q: %w", queue, router.ErrNoQueue)
+		}
+		return 0, fmt.Errorf("queue %q: %w", queue, err)
+	}
+	return q.Messages, nil
+}
+
+// Browse implements [router.Browser]. It takes no more events than there were when it began, so that it ends.
+// Closing the channel gives back what was not settled, all at once and each to its place.
+func (b *Broker) Browse(ctx context.Context, queue string, sources []string, visit func(*router.Delivery) bool, end func()) error {
+	ch, closeChannel, err := b.channelFor(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeChannel()
+	left, err := depth(ch, queue)
+	if err != nil {
+		return err
+	}
+	a := newAcker(ch, 1)
+	defer a.close()
+	if end != nil {
+		defer end()
+	}
+	for ; left > 0 && ctx.Err() == nil; left-- {
+		d, ok, err := ch.Get(queue, false)
+		if err != nil {
+			return fmt.Errorf("queue %q: %w", queue, err)
+		}
+		if !ok {
+			return nil
+		}
+		out := decode(&d, sources)
+		out.Queue = queue
+		out.Settler = a.hand(d.DeliveryTag)
+		if !visit(out) {
+			return nil
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// channelFor opens a channel for calls that ctx bounds; closeChannel ends it.
+func (b *Broker) channelFor(ctx context.Context) (ch *amqp091.Channel, closeChannel func(), err error) {
+	s, err := b.consume.session(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ch, err = s.conn.Channel()
+	if err != nil {
+		return nil, nil, err
+	}
+	return ch, func() { _ = ch.Close() }, nil
+}

@@ -1,0 +1,171 @@
+package amqp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/eventrouter/eventrouter/router"
+)
+
+const (
+	defaultPrefetch = 64
+	defaultDrain    = 30 * time.Second
+)
+
+// subscription is one call of Consume.
+type subscription struct {
+	router.Subscription
+	broker *Broker
+	handle func(*router.Delivery)
+}
+
+// Consume implements [router.Consumer].
+func (b *Broker) Consume(ctx context.Context, s router.Subscription, handle func(*router.Delivery)) error {
+	if s.Prefetch <= 0 {
+		s.Prefetch = defaultPrefetch
+	}
+	if s.Drain <= 0 {
+		s.Drain = defaultDrain
+	}
+	sub := &subscription{s, b, handle}
+	backoff := backoff{least: b.options.MinBackoff, most: b.options.MaxBackoff}
+	for ctx.Err() == nil {
+		session, err := b.consume.session(ctx)
+		if err != nil {
+			return nil // ctx is over
+		}
+		began := time.Now()
+		err = sub.run(ctx, session)
+		if err == nil || refused(err) {
+			return err
+		}
+		if hook := b.options.Hooks.Problem; hook != nil && ctx.Err() == nil && b.consume.state() == nil {
+			hook("consume "+s.Queue, err)
+		}
+		if isNotFound(err) {
+			b.mend(ctx)
+		}
+		if time.Since(began) > b.options.MaxBackoff {
+			backoff.reset()
+		}
+		backoff.wait(ctx)
+	}
+	return nil
+}
+
+// mend declares the topology again, as a queue of it was not there.
+func (b *Broker) mend(ctx context.Context) {
+	if s, err := b.publish.session(ctx); err == nil {
+		b.topology.mend(s)
+	}
+}
+
+func refused(err error) bool {
+	e, ok := errors.AsType[*amqp091.Error](err)
+	return ok && e.Code == amqp091.AccessRefused
+}
+
+func isNotFound(err error) bool {
+	e, ok := errors.AsType[*amqp091.Error](err)
+	return ok && e.Code == amqp091.NotFound || errors.Is(err, errCancelled)
+}
+
+// errCancelled: the broker ended the consumer, which it does when the queue is deleted.
+var errCancelled = errors.New("the broker ended the consumer: the queue was deleted, or moved")
+
+// consumerTag is what the broker knows our consumers by: each has a channel of its own.
+const consumerTag = "eventrouter"
+
+// run consumes on one connection. It returns nil when ctx is over and what was in hand is settled.
+func (sub *subscription) run(ctx context.Context, s *session) error {
+	ch, err := s.conn.Channel()
+	if err != nil {
+		return err
+	}
+	closes := ch.NotifyClose(make(chan *amqp091.Error, 1))
+	cancels := ch.NotifyCancel(make(chan string, 1))
+	acker := newAcker(ch, sub.Prefetch)
+	defer acker.close()
+	defer ch.Close() // gives back what is not settled
+	if err := ch.Qos(sub.Prefetch, 0, false); err != nil {
+		return fmt.Errorf("queue %q: %w", sub.Queue, err)
+	}
+	deliveries, err := ch.Consume(sub.Queue, consumerTag, false, false, false, false, nil)
+	if err != nil {
+		return fmt.Errorf("queue %q: %w", sub.Queue, err)
+	}
+	if sub.deliver(ctx, deliveries, acker) {
+		sub.drain(ch, s, acker)
+		return nil
+	}
+	if _, cancelled := <-cancels; cancelled {
+		// What is in hand can still be settled, on this channel only.
+		sub.await(ctx, s, acker)
+		return fmt.Errorf("queue %q: %w", sub.Queue, errCancelled)
+	}
+	if reason := <-closes; reason != nil {
+		return fmt.Errorf("queue %q: %w", sub.Queue, reason)
+	}
+	return fmt.Errorf("queue %q: the channel was closed", sub.Queue)
+}
+
+// deliver hands deliveries out until ctx is over, which it reports, or there will be no more.
+func (sub *subscription) deliver(ctx context.Context, deliveries <-chan amqp091.Delivery, a *acker) (over bool) {
+	for {
+		select {
+		case <-ctx.Done():
+			return true
+		case d, ok := <-deliveries:
+			if !ok {
+				return false
+			}
+			sub.hand(&d, a)
+			continue
+		default:
+		}
+		a.setIdle()
+		select {
+		case <-ctx.Done():
+			return true
+		case d, ok := <-deliveries:
+			if !ok {
+				return false
+			}
+			sub.hand(&d, a)
+		}
+	}
+}
+
+func (sub *subscription) hand(d *amqp091.Delivery, a *acker) {
+	out := decode(d, sub.Sources)
+	out.Queue = sub.Queue
+	out.Settler = a.hand(d.DeliveryTag)
+	sub.handle(out)
+}
+
+// drain asks for no more and waits until what was handed out is settled. What the broker had sent beyond that goes back to the queue
+// when the channel is closed.
+func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker) {
+	if err := ch.Cancel(consumerTag, true); err != nil {
+		return // the connection is gone, and with it all deliveries
+	}
+	a.setIdle()
+	sub.await(context.Background(), s, a)
+}
+
+// await waits until all that was handed out is settled, but no longer than the time for draining.
+func (sub *subscription) await(ctx context.Context, s *session, a *acker) {
+	defer a.flush()
+	timer := time.NewTimer(sub.Drain)
+	defer timer.Stop()
+	select {
+	case <-a.settled():
+	case <-timer.C:
+	case <-s.over:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,92 @@
+package pipelines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/eventrouter/eventrouter/router"
+	"github.com/eventrouter/eventrouter/router/plan"
+)
+
+// Runner works on the events of one pipeline.
+type Runner struct {
+	Plan     *plan.Plan
+	Pipeline *plan.Pipeline // of the plan
+	Broker   router.Broker
+	Handler  Handler
+	Hooks    router.Hooks
+	Drain    time.Duration // for finishing what is in hand at the end, default 30s
+}
+
+const (
+	defaultDrain = 30 * time.Second
+	// leastPrefetch keeps quick workers busy while acknowledgements are on their way.
+	leastPrefetch = 32
+	// maxHeld bounds how long an event waits in hand: RabbitMQ closes the channel of a consumer that holds one for 30 minutes.
+	maxHeld = 15 * time.Minute
+	// settleTime is kept of the drain for telling the broker what became of the last events.
+	settleTime = 2 * time.Second
+	// lateAfter is when a handler that goes on after its context's end is reported.
+	lateAfter = 5 * time.Second
+)
+
+var errLate = errors.New("a handler goes on though its context is over: it has to heed ctx")
+
+// Run consumes until ctx is over, and then finishes the events in hand: after Drain their handlers' contexts end too, and the events go
+// back to the queue. It returns when no goroutine of it is left; a handler that ignores the end of its context is waited for, and
+// reported as a problem. The error is one that a reconnect cannot mend, such as access refused. It is called once.
+func (r *Runner) Run(ctx context.Context) error {
+	drain := r.Drain
+	if drain <= 0 {
+		drain = defaultDrain
+	}
+	working, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	watch := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(max(drain-settleTime, drain/2), func() { stop(errDrained) })
+		context.AfterFunc(working, func() { timer.Stop() })
+	})
+	defer watch()
+
+	w := &work{
+		Runner:   r,
+		ctx:      working,
+		handover: router.Handover{Broker: r.Broker, Topology: r.Plan.Topology, Hooks: r.Hooks},
+	}
+	pool := newPool(r.Pipeline.Workers, w.handle)
+	err := r.Broker.Consume(ctx, router.Subscription{
+		Queue: r.Pipeline.QueueName, Prefetch: prefetch(r.Pipeline), Drain: drain, Sources: r.Plan.Sources(),
+	}, func(d *router.Delivery) {
+		if !pool.add(working, w.key(d.Event), d) {
+			_ = d.Requeue() // an error means that it is back in its queue already
+		}
+	})
+	stop(errDrained)
+	late := time.AfterFunc(lateAfter, func() { w.problem("drain", errLate) })
+	pool.close()
+	late.Stop()
+	w.handover.Wait()
+	if err != nil {
+		return fmt.Errorf("pipeline %q: %w", r.Pipeline.Name, err)
+	}
+	return nil
+}
+
+// prefetch follows the workers where the file does not give it.
+func prefetch(p *plan.Pipeline) int {
+	if p.Prefetch > 0 {
+		return p.Prefetch
+	}
+	most := p.Workers * int(1+maxHeld/p.Timeout)
+	return min(max(leastPrefetch, 2*p.Workers), most, 65535)
+}
+
+// key is what the pipeline orders events by; empty where it does not, or the event has no such field.
+func (w *work) key(e *router.Event) string {
+	if len(w.Pipeline.OrderBy) == 0 {
+		return ""
+	}
+	return keyOf(e, w.Pipeline.OrderBy)
+}

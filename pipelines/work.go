@@ -1,0 +1,183 @@
+package pipelines
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/eventrouter/eventrouter/router"
+	"github.com/eventrouter/eventrouter/router/plan"
+)
+
+// work is a Runner at work.
+type work struct {
+	*Runner
+	ctx      context.Context // of the handlers; outlives that of Run by the drain
+	handover router.Handover
+}
+
+// errDrained: the drain has lasted too long.
+var errDrained = errors.New("the service is ending")
+
+// errTimeout is why an attempt's context is over.
+func errTimeout(d time.Duration) error { return fmt.Errorf("no result within the timeout of %s", d) }
+
+// handle makes one attempt at an event and settles its delivery.
+func (w *work) handle(d *router.Delivery) {
+	if w.ctx.Err() != nil {
+		_ = d.Requeue() // an error means that it is back in its queue already
+		return
+	}
+	if wait := time.Until(d.Trail.NotBefore); wait > 0 && len(w.Pipeline.Delays) > 0 {
+		w.delay(d, d.Trail, wait, nil)
+		return
+	}
+	attempt := d.Trail.Attempts + 1
+	last := attempt >= w.Pipeline.Retry.Attempts
+	err := w.attempt(d.Event, attempt, last)
+	switch {
+	case err == nil:
+		if err := d.Ack(); err != nil {
+			w.problem("acknowledge", err) // it comes again
+		}
+	case w.ctx.Err() != nil && !IsPermanent(err):
+		_ = d.Requeue() // as above; it was cut short, which is no failure of its own
+	case last || IsPermanent(err):
+		w.dead(d, failed(d.Trail, attempt, err), err)
+	default:
+		w.retry(d, failed(d.Trail, attempt, err), err)
+	}
+}
+
+// attempt calls the handler once.
+func (w *work) attempt(e *router.Event, number int, last bool) (err error) {
+	ctx, cancel := context.WithTimeoutCause(w.ctx, w.Pipeline.Timeout, errTimeout(w.Pipeline.Timeout))
+	defer cancel()
+	ctx = context.WithValue(ctx, attemptKey{}, Attempt{Pipeline: w.Pipeline.Name, Number: number, Last: last})
+	if hook := w.Hooks.Started; hook != nil {
+		hook(w.Pipeline.Name, e, number)
+	}
+	began := time.Now()
+	err = w.call(ctx, e)
+	if err != nil && errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
+	if hook := w.Hooks.Handled; hook != nil {
+		hook(w.Pipeline.Name, e, number, time.Since(began), err)
+	}
+	return err
+}
+
+func (w *work) call(ctx context.Context, e *router.Event) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return w.Handler(ctx, *e)
+}
+
+// failed adds a failed attempt to what an event's trail says.
+func failed(t router.Trail, attempt int, err error) router.Trail {
+	now := time.Now()
+	t.Attempts = attempt
+	t.Error = err.Error()
+	if t.FirstFailure.IsZero() {
+		t.FirstFailure = now
+	}
+	t.LastFailure = now
+	t.NotBefore = time.Time{}
+	return t
+}
+
+// retry sends the event to the broker's delay for its next attempt. Only a handler that asks for more time than any delay gives
+// has the event looked at by the clock when it comes back: clocks differ between machines.
+func (w *work) retry(d *router.Delivery, t router.Trail, err error) {
+	delays := w.Pipeline.Delays
+	delay := delays[min(t.Attempts, len(delays))-1].After
+	if asked := retryAfter(err); asked > delay {
+		delay = asked
+		if asked > through(delays, asked).After {
+			t.NotBefore = time.Now().Add(asked)
+		}
+	}
+	w.delay(d, t, delay, func() {
+		if hook := w.Hooks.Retried; hook != nil {
+			hook(w.Pipeline.Name, d.Event, t.Attempts, delay, err)
+		}
+	})
+}
+
+// delay lets the event wait on the broker for the given time, or for the longest delay there is, if that is less.
+func (w *work) delay(d *router.Delivery, t router.Trail, wait time.Duration, then func()) {
+	w.handover.Do(w.ctx, d, then, router.Message{
+		Event: d.Event, Exchange: through(w.Pipeline.Delays, wait).Exchange, Key: w.Pipeline.QueueName, Mandatory: true, Trail: w.own(d, t),
+	})
+}
+
+// through is the shortest delay that is long enough, or the longest.
+func through(delays []plan.Delay, wait time.Duration) plan.Delay {
+	best := delays[0]
+	for _, d := range delays[1:] {
+		if best.After < wait && d.After > best.After || d.After >= wait && d.After < best.After {
+			best = d
+		}
+	}
+	return best
+}
+
+// dead sends the event to the pipeline's dead letters.
+func (w *work) dead(d *router.Delivery, t router.Trail, err error) {
+	var routed plan.Routed
+	w.Plan.Route(d.Event, d.Exchange, &routed)
+	for _, at := range routed.Rules {
+		if rule := &w.Plan.Rules[at]; slices.Contains(rule.Pipelines, w.Pipeline.Name) {
+			t.Rules = append(t.Rules, rule.Name)
+		}
+	}
+	w.handover.Do(w.ctx, d, func() {
+		if hook := w.Hooks.Dead; hook != nil {
+			hook(w.Pipeline.Name, d.Event, t.Attempts, err)
+		}
+	}, router.Message{Event: d.Event, Key: w.Pipeline.DeadName, Mandatory: true, Trail: w.own(d, t)})
+}
+
+// own fills in what the routing key cannot say any more.
+func (w *work) own(d *router.Delivery, t router.Trail) router.Trail {
+	t.Pipeline, t.Type, t.Exchange = w.Pipeline.Name, d.Event.Type, d.Exchange
+	return t
+}
+
+func (w *work) problem(where string, err error) {
+	if hook := w.Hooks.Problem; hook != nil {
+		hook("pipeline "+w.Pipeline.Name+": "+where, err)
+	}
+}
+
+// keyOf finds the scalar at a path of the event's document, and writes it so that values of different types differ.
+func keyOf(e *router.Event, path []string) string {
+	var at any = e.Document()
+	for _, name := range path {
+		object, ok := at.(map[string]any)
+		if !ok {
+			return ""
+		}
+		if at, ok = object[name]; !ok {
+			return ""
+		}
+	}
+	switch at.(type) {
+	case nil, map[string]any, []any:
+		return ""
+	}
+	var b bytes.Buffer
+	if err := json.NewEncoder(&b).Encode(at); err != nil {
+		return ""
+	}
+	return b.String()
+}

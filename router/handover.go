@@ -1,0 +1,151 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/eventrouter/eventrouter/router/plan"
+)
+
+// Handover is the one place where what came in is acknowledged: after everything made of it is confirmed, and not before.
+// The zero value with a Broker works. All methods are safe for concurrent use.
+type Handover struct {
+	Broker   Broker
+	Topology plan.Topology // declared again where a message finds no queue
+	Hooks    Hooks
+
+	pending sync.WaitGroup
+	mending sync.Mutex
+}
+
+// The waits between attempts at publishing: doubled each time, with jitter.
+const (
+	leastWait = 20 * time.Millisecond
+	mostWait  = 5 * time.Second
+)
+
+// Do publishes messages, which stand for the delivery, and acknowledges it when all of them are confirmed; then it calls then, if
+// that is not nil. What the broker does not take is tried again for as long as ctx lives; after that the delivery goes
+// back to its queue. A delivery that can never be handed over is rejected, which puts it into its queue's dead letters.
+//
+// Do returns when the messages are handed to the broker, which is back-pressure, and does not wait for the confirms.
+func (h *Handover) Do(ctx context.Context, d *Delivery, then func(), messages ...Message) {
+	t := &transfer{Handover: h, delivery: d, then: then, left: len(messages)}
+	if len(messages) == 0 {
+		t.left = 1
+		t.finish(nil)
+		return
+	}
+	for i := range messages {
+		h.pending.Add(1)
+		t.publish(ctx, messages[i], leastWait)
+	}
+}
+
+// Wait returns when nothing is under way any more. The contexts given to Do bound it.
+func (h *Handover) Wait() { h.pending.Wait() }
+
+// transfer is one delivery on its way.
+type transfer struct {
+	*Handover
+	delivery *Delivery
+	then     func()
+
+	mu     sync.Mutex
+	left   int   // messages not confirmed
+	failed error // the worst that happened to one of them
+}
+
+func (t *transfer) publish(ctx context.Context, m Message, wait time.Duration) {
+	t.Broker.Publish(ctx, m, func(err error) {
+		if err == nil || ctx.Err() != nil || permanent(err) {
+			defer t.pending.Done()
+			t.finish(err)
+			return
+		}
+		t.Hooks.problem("hand over to "+target(&m), err)
+		go t.again(ctx, m, wait, err)
+	})
+}
+
+// again publishes once more after a wait. A message for several queues goes to each by itself then: one of them that is full has
+// the broker refuse the message, though the others have got it, and they would get it with every attempt.
+func (t *transfer) again(ctx context.Context, m Message, wait time.Duration, err error) {
+	timer := time.NewTimer(wait/2 + rand.N(wait/2+1))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	if errors.Is(err, ErrUnroutable) {
+		t.mend(ctx)
+	}
+	wait = min(wait*2, mostWait)
+	if errors.Is(err, ErrRefused) && len(m.BCC) > 0 {
+		keys := append([]string{m.Key}, m.BCC...)
+		t.mu.Lock()
+		t.left += len(keys) - 1
+		t.mu.Unlock()
+		t.pending.Add(len(keys) - 1)
+		for _, key := range keys {
+			part := m
+			part.Key, part.BCC = key, nil
+			t.publish(ctx, part, wait)
+		}
+		return
+	}
+	t.publish(ctx, m, wait)
+}
+
+// mend declares the topology again: somebody has taken a queue or a binding away.
+func (h *Handover) mend(ctx context.Context) {
+	h.mending.Lock()
+	defer h.mending.Unlock()
+	if err := h.Broker.Declare(ctx, h.Topology); err != nil {
+		h.Hooks.problem("declare again", err)
+	}
+}
+
+// permanent errors are those of the message itself.
+func permanent(err error) bool { return errors.Is(err, ErrTooLarge) || errors.Is(err, ErrInvalid) }
+
+// finish notes what became of one message, and settles the delivery after the last.
+func (t *transfer) finish(err error) {
+	t.mu.Lock()
+	t.left--
+	if err != nil && (t.failed == nil || permanent(err)) {
+		t.failed = err
+	}
+	left, failed := t.left, t.failed
+	t.mu.Unlock()
+	if left > 0 {
+		return
+	}
+	switch {
+	case failed == nil:
+		if err := t.delivery.Ack(); err != nil {
+			t.Hooks.problem("acknowledge to "+t.delivery.Queue, err) // it comes again, and is handed over again
+			return
+		}
+		if t.then != nil {
+			t.then()
+		}
+	case permanent(failed):
+		t.Hooks.problem("hand over from "+t.delivery.Queue+" (rejected into its dead letters)", failed)
+		if err := t.delivery.Reject(); err != nil {
+			t.Hooks.problem("reject from "+t.delivery.Queue, err) // as above
+		}
+	default:
+		_ = t.delivery.Requeue() // an error means that it is back in its queue already
+	}
+}
+
+func target(m *Message) string {
+	if m.Exchange == "" {
+		return "queue " + m.Key
+	}
+	return "exchange " + m.Exchange
+}
