@@ -106,15 +106,15 @@ func (w *work) retry(d *router.Delivery, t router.Trail, err error) {
 			t.NotBefore = time.Now().Add(asked)
 		}
 	}
-	w.delay(d, t, delay, func() {
-		if hook := w.Hooks.Retried; hook != nil {
+	w.delay(d, t, delay, func(failed error) {
+		if hook := w.Hooks.Retried; hook != nil && failed == nil {
 			hook(w.Pipeline.Name, d.Event, t.Attempts, delay, err)
 		}
 	})
 }
 
 // delay lets the event wait on the broker for the given time, or for the longest delay there is, if that is less.
-func (w *work) delay(d *router.Delivery, t router.Trail, wait time.Duration, then func()) {
+func (w *work) delay(d *router.Delivery, t router.Trail, wait time.Duration, then func(error)) {
 	w.handover.Do(w.ctx, d, then, router.Message{
 		Event: d.Event, Exchange: through(w.Pipeline.Delays, wait).Exchange, Key: w.Pipeline.QueueName, Mandatory: true, Trail: w.own(d, t),
 	})
@@ -140,8 +140,8 @@ func (w *work) dead(d *router.Delivery, t router.Trail, err error) {
 			t.Rules = append(t.Rules, rule.Name)
 		}
 	}
-	w.handover.Do(w.ctx, d, func() {
-		if hook := w.Hooks.Dead; hook != nil {
+	w.handover.Do(w.ctx, d, func(failed error) {
+		if hook := w.Hooks.Dead; hook != nil && failed == nil {
 			hook(w.Pipeline.Name, d.Event, t.Attempts, err)
 		}
 	}, router.Message{Event: d.Event, Key: w.Pipeline.DeadName, Mandatory: true, Trail: w.own(d, t)})

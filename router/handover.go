@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 type Handover struct {
 	Broker   Broker
 	Topology plan.Topology // declared again where a message finds no queue
+	Once     bool          // what the broker does not take at once is not tried again, and stays as it is
 	Hooks    Hooks
 
 	pending sync.WaitGroup
@@ -27,12 +29,13 @@ const (
 	mostWait  = 5 * time.Second
 )
 
-// Do publishes messages, which stand for the delivery, and acknowledges it when all of them are confirmed; then it calls then, if
-// that is not nil. What the broker does not take is tried again for as long as ctx lives; after that the delivery goes
-// back to its queue. A delivery that can never be handed over is rejected, which puts it into its queue's dead letters.
+// Do publishes messages, which stand for the delivery, and acknowledges it when all of them are confirmed. What the broker does not
+// take is tried again for as long as ctx lives; after that the delivery goes back to its queue. A delivery that can never
+// be handed over is rejected, which puts it into its queue's dead letters. In the end then is called, if it is not nil, with
+// nil after the acknowledgement, or with what was in the way.
 //
 // Do returns when the messages are handed to the broker, which is back-pressure, and does not wait for the confirms.
-func (h *Handover) Do(ctx context.Context, d *Delivery, then func(), messages ...Message) {
+func (h *Handover) Do(ctx context.Context, d *Delivery, then func(error), messages ...Message) {
 	t := &transfer{Handover: h, delivery: d, then: then, left: len(messages)}
 	if len(messages) == 0 {
 		t.left = 1
@@ -52,7 +55,7 @@ func (h *Handover) Wait() { h.pending.Wait() }
 type transfer struct {
 	*Handover
 	delivery *Delivery
-	then     func()
+	then     func(error)
 
 	mu     sync.Mutex
 	left   int   // messages not confirmed
@@ -61,7 +64,7 @@ type transfer struct {
 
 func (t *transfer) publish(ctx context.Context, m Message, wait time.Duration) {
 	t.Broker.Publish(ctx, m, func(err error) {
-		if err == nil || ctx.Err() != nil || permanent(err) {
+		if err == nil || t.Once || ctx.Err() != nil || permanent(err) {
 			defer t.pending.Done()
 			t.finish(err)
 			return
@@ -124,23 +127,27 @@ func (t *transfer) finish(err error) {
 	if left > 0 {
 		return
 	}
+	if err := t.settle(failed); err != nil {
+		t.Hooks.problem("hand over from "+t.delivery.Queue, err)
+		failed = err
+	}
+	if t.then != nil {
+		t.then(failed)
+	}
+}
+
+// settle tells the broker what became of the delivery. An error is news: where the connection is lost, the delivery comes again.
+func (t *transfer) settle(failed error) error {
 	switch {
 	case failed == nil:
-		if err := t.delivery.Ack(); err != nil {
-			t.Hooks.problem("acknowledge to "+t.delivery.Queue, err) // it comes again, and is handed over again
-			return
-		}
-		if t.then != nil {
-			t.then()
-		}
+		return t.delivery.Ack()
+	case t.Once:
+		return nil
 	case permanent(failed):
-		t.Hooks.problem("hand over from "+t.delivery.Queue+" (rejected into its dead letters)", failed)
-		if err := t.delivery.Reject(); err != nil {
-			t.Hooks.problem("reject from "+t.delivery.Queue, err) // as above
-		}
-	default:
-		_ = t.delivery.Requeue() // an error means that it is back in its queue already
+		return errors.Join(fmt.Errorf("rejected into its dead letters: %w", failed), t.delivery.Reject())
 	}
+	_ = t.delivery.Requeue() // an error means that it is back in its queue already
+	return nil
 }
 
 func target(m *Message) string {

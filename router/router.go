@@ -77,10 +77,14 @@ func (l *loop) route(d *Delivery) {
 			m.BCC = append(m.BCC, p.Name)
 		}
 	}
-	var then func()
+	var then func(error)
 	if hook := l.Hooks.Routed; hook != nil {
 		rules, pipelines := l.Plan.RuleNames(&l.routed), l.Plan.PipelineNames(&l.routed)
-		then = func() { hook(e, rules, pipelines, time.Since(began)) }
+		then = func(err error) {
+			if err == nil {
+				hook(e, rules, pipelines, time.Since(began))
+			}
+		}
 	}
 	if fed == 0 {
 		l.handover.Do(l.ctx, d, then)
@@ -94,8 +98,8 @@ const noRule = "no rule holds for it"
 
 func (l *loop) unrouted(d *Delivery) {
 	e := d.Event
-	l.handover.Do(l.ctx, d, func() {
-		if hook := l.Hooks.Unrouted; hook != nil {
+	l.handover.Do(l.ctx, d, func(err error) {
+		if hook := l.Hooks.Unrouted; hook != nil && err == nil {
 			hook(e, noRule)
 		}
 	}, Message{

@@ -11,17 +11,12 @@ import (
 
 // Matcher holds rules made ready to match. It is not changed after Compile, and safe for concurrent use.
 type Matcher struct {
-	rules   []rules.Rule
-	content bool // some rule looks at more than the type
+	rules []rules.Rule
 }
 
 // Compile makes a matcher of rules.
 func Compile(rs []rules.Rule) (*Matcher, error) {
-	m := &Matcher{rules: rs}
-	for i := range rs {
-		m.content = m.content || rs[i].Conditional()
-	}
-	return m, nil
+	return &Matcher{rules: rs}, nil
 }
 
 // Match appends the indices of the rules that hold for an event from the exchange of that key to into, ascending.
@@ -54,15 +49,4 @@ func applies(r *rules.Rule, e *event.Event, exchangeKey string) bool {
 		return false
 	}
 	return topic.Match(r.Type, e.Type)
-}
-
-// Verdict says whether a rule holds for an event, or what keeps it from it.
-type Verdict struct {
-	Rule     int    // index
-	Holds    bool   //
-	Path     string // of the first condition that failed: type, from, where, or a path into the document
-	Expected string // as the rule has it
-	Actual   string // as the event has it; empty: it is not there
-	Held     int    // conditions that hold
-	Failed   int    // conditions that do not
 }

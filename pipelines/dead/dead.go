@@ -1,0 +1,211 @@
+// Package dead looks after events that were kept aside: the dead letters of pipelines, and the events that no rule wanted.
+package dead
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/eventrouter/eventrouter/router"
+	"github.com/eventrouter/eventrouter/router/plan"
+	"github.com/eventrouter/eventrouter/rules/topic"
+)
+
+// Box is a queue of events that were kept aside. Its methods are safe for concurrent use; what one of them has in hand, the others do not see.
+type Box struct {
+	Broker   router.Broker
+	Queue    string
+	Sources  []string                                              // the plan's
+	Target   func(*router.Delivery) (exchange, key string, _ bool) // where an event is replayed to; false: nowhere
+	pipeline string
+}
+
+// Letters are the dead letters of a pipeline. They are replayed into its own queue.
+func Letters(b router.Broker, p *plan.Plan, pipeline *plan.Pipeline) *Box {
+	return &Box{
+		Broker: b, Queue: pipeline.DeadName, Sources: p.Sources(), pipeline: pipeline.Name,
+		Target: func(*router.Delivery) (string, string, bool) { return "", pipeline.QueueName, true },
+	}
+}
+
+// Unrouted are the events that no rule wanted. They are replayed to the exchange that they were published to, and so through the rules in force.
+func Unrouted(b router.Broker, p *plan.Plan) *Box {
+	sources := p.Sources()
+	return &Box{
+		Broker: b, Queue: p.Unrouted, Sources: sources,
+		Target: func(d *router.Delivery) (string, string, bool) {
+			return d.Exchange, d.Event.Type, slices.Contains(sources, d.Exchange)
+		},
+	}
+}
+
+// Letter is an event that was kept aside, and why.
+type Letter struct {
+	Event    *router.Event
+	Pipeline string // whose dead letter it is; empty where no rule wanted it
+	Exchange string // that it was first published to
+	Trail    router.Trail
+	Deaths   string // why the broker itself put it here, if it did
+}
+
+// Reason is why the event was kept aside, in words.
+func (l *Letter) Reason() string {
+	switch {
+	case l.Deaths == "delivery_limit":
+		return "its consumer was lost too often while it worked on it (delivery limit)"
+	case l.Deaths == "rejected" && l.Trail.Error == "":
+		return "rejected: it could not be handed on"
+	case l.Deaths != "" && l.Trail.Error == "":
+		return "dead-lettered by the broker: " + l.Deaths
+	case l.Trail.Error == "":
+		return "no rule has its type"
+	}
+	return l.Trail.Error
+}
+
+func (b *Box) letter(d *router.Delivery) Letter {
+	return Letter{Event: d.Event, Pipeline: b.pipeline, Exchange: d.Exchange, Trail: d.Trail, Deaths: d.Deaths}
+}
+
+// Filter picks letters. The zero Filter picks all; what is set has to hold together.
+type Filter struct {
+	IDs   []string      // any of these event ids
+	Type  string        // topic pattern of the event's type, as in rules; empty: any
+	Error string        // a part of the reason, in any case
+	Rule  string        // name of a rule that held
+	Older time.Duration // last failure at least so long ago
+	Newer time.Duration // last failure at most so long ago
+}
+
+func (f *Filter) picks(l *Letter) bool {
+	age := time.Since(l.Trail.LastFailure)
+	switch {
+	case len(f.IDs) > 0 && !slices.Contains(f.IDs, l.Event.ID):
+	case f.Type != "" && !topic.Match(f.Type, l.Event.Type):
+	case f.Error != "" && !strings.Contains(strings.ToLower(l.Reason()), strings.ToLower(f.Error)):
+	case f.Rule != "" && !slices.Contains(l.Trail.Rules, f.Rule):
+	case f.Older > 0 && age < f.Older:
+	case f.Newer > 0 && (l.Trail.LastFailure.IsZero() || age > f.Newer):
+	default:
+		return true
+	}
+	return false
+}
+
+// Depth is the number of events kept.
+func (b *Box) Depth(ctx context.Context) (int, error) { return b.Broker.Depth(ctx, b.Queue) }
+
+// Each calls visit for the letters that the filter picks, from the oldest, until visit returns false. They all stay.
+func (b *Box) Each(ctx context.Context, f Filter, visit func(Letter) (more bool)) error {
+	return b.Broker.Browse(ctx, b.Queue, b.Sources, func(d *router.Delivery) bool {
+		l := b.letter(d)
+		return !f.picks(&l) || visit(l)
+	}, nil)
+}
+
+// Drop deletes the letters that the filter picks, and calls visit, if it is not nil, for each. It returns how many.
+func (b *Box) Drop(ctx context.Context, f Filter, visit func(Letter)) (int, error) {
+	dropped := 0
+	var failed error
+	err := b.Broker.Browse(ctx, b.Queue, b.Sources, func(d *router.Delivery) bool {
+		l := b.letter(d)
+		if !f.picks(&l) {
+			return true
+		}
+		if failed = d.Ack(); failed != nil {
+			return false
+		}
+		dropped++
+		if visit != nil {
+			visit(l)
+		}
+		return true
+	}, nil)
+	if failed != nil {
+		return dropped, fmt.Errorf("queue %q: %w", b.Queue, failed)
+	}
+	return dropped, err
+}
+
+// Replay says how letters are replayed.
+type Replay struct {
+	Filter
+	Rate     float64                   // events a second at most; 0 is no limit
+	Limit    int                       // letters at most; 0 is no limit
+	Replayed func(l Letter, err error) // called for each as it is done, one at a time; may be nil
+}
+
+// Replay sends the picked letters back, with their attempts reset, and takes each out of the box when its publish is confirmed. When it
+// is interrupted, what was not confirmed stays. It returns how many were replayed, and an error for the first that was not.
+func (b *Box) Replay(ctx context.Context, r Replay) (int, error) {
+	p := &replaying{Box: b, Replay: &r, handover: router.Handover{Broker: b.Broker, Once: true}, wait: pace(r.Rate)}
+	err := b.Broker.Browse(ctx, b.Queue, b.Sources, func(d *router.Delivery) bool {
+		return p.one(ctx, d)
+	}, p.handover.Wait)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil {
+		err = p.failed
+	}
+	return p.done, err
+}
+
+type replaying struct {
+	*Box
+	*Replay
+	handover router.Handover
+	wait     func(context.Context) error
+	taken    int
+
+	mu     sync.Mutex
+	done   int
+	failed error
+}
+
+func (p *replaying) one(ctx context.Context, d *router.Delivery) bool {
+	l := p.letter(d)
+	if !p.picks(&l) {
+		return true
+	}
+	if p.Limit > 0 && p.taken == p.Limit || p.wait(ctx) != nil {
+		return false
+	}
+	p.taken++
+	exchange, key, ok := p.Target(d)
+	if !ok {
+		p.note(l, fmt.Errorf("event %q: it was published to exchange %q, which is not one of the rules'", l.Event.ID, d.Exchange))
+		return true
+	}
+	m := router.Message{Event: d.Event, Exchange: exchange, Key: key, Mandatory: true}
+	if exchange == "" {
+		m.Trail = router.Trail{Type: d.Event.Type, Exchange: d.Exchange}
+	}
+	p.handover.Do(ctx, d, func(err error) { p.note(l, err) }, m)
+	return true
+}
+
+func (p *replaying) note(l Letter, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil {
+		p.done++
+	} else if p.failed == nil {
+		p.failed = err
+	}
+	if p.Replayed != nil {
+		p.Replayed(l, err)
+	}
+}
+
+// pace waits between events so that there are no more than so many a second, without bursts.
+func pace(perSecond float64) func(context.Context) error {
+	if perSecond <= 0 {
+		return func(ctx context.Context) error { return ctx.Err() }
+	}
+	return rate.NewLimiter(rate.Limit(perSecond), 1).Wait
+}

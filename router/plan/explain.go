@@ -1,0 +1,59 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/eventrouter/eventrouter/router/event"
+	"github.com/eventrouter/eventrouter/router/match"
+)
+
+// Explanation is why an event goes where it goes, by the same matcher that routes it.
+type Explanation struct {
+	Exchange  string // that it is published to
+	Rules     []RuleVerdict
+	Pipelines []Reached
+	Unrouted  string // the queue that keeps it, where no rule holds; else empty
+}
+
+// RuleVerdict is what one rule says.
+type RuleVerdict struct {
+	Rule int // index in Plan.Rules
+	match.Verdict
+}
+
+// Near reports whether all conditions but one hold.
+func (v RuleVerdict) Near() bool { return !v.Holds && v.Failed == 1 && v.Held > 0 }
+
+// Reached is a pipeline that gets the event.
+type Reached struct {
+	Pipeline int   // index in Plan.Pipelines
+	Rules    []int // that name it and hold
+}
+
+// Explain judges every rule for an event published to exchange (its name on the broker). First come the rules that hold, then those
+// of which the fewest conditions fail, and among equals in the order of the file.
+func (p *Plan) Explain(e *event.Event, exchange string) *Explanation {
+	out := &Explanation{Exchange: exchange}
+	for i, v := range p.matcher.Explain(e, p.keys[exchange]) {
+		out.Rules = append(out.Rules, RuleVerdict{i, v})
+	}
+	slices.SortStableFunc(out.Rules, func(a, b RuleVerdict) int {
+		return cmp.Or(cmp.Compare(a.Failed, b.Failed), cmp.Compare(b.Held, a.Held))
+	})
+	var routed Routed
+	p.Route(e, exchange, &routed)
+	for _, pipeline := range routed.Pipelines {
+		r := Reached{Pipeline: pipeline}
+		for _, rule := range routed.Rules {
+			if slices.Contains(p.targets[rule], pipeline) {
+				r.Rules = append(r.Rules, rule)
+			}
+		}
+		out.Pipelines = append(out.Pipelines, r)
+	}
+	if len(out.Pipelines) == 0 {
+		out.Unrouted = p.Unrouted
+	}
+	return out
+}
