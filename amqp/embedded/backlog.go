@@ -1,0 +1,72 @@
+package embedded
+
+import "slices"
+
+// backlog holds the messages of a queue that are with no consumer, in the order of their places.
+type backlog struct {
+	fresh []*item // published; from head on
+	head  int
+	back  []*item // that came back, which is before most that are fresh; in order
+	bytes int64
+}
+
+func (b *backlog) len() int { return len(b.fresh) - b.head + len(b.back) }
+
+// push puts a message at the end.
+func (b *backlog) push(i *item) {
+	b.fresh = append(b.fresh, i)
+	b.bytes += int64(i.size())
+}
+
+// putBack puts a message to its place.
+func (b *backlog) putBack(i *item) {
+	at, _ := slices.BinarySearchFunc(b.back, i.seq, func(other *item, seq uint64) int {
+		if other.seq < seq {
+			return -1
+		}
+		return 1
+	})
+	b.back = slices.Insert(b.back, at, i)
+	b.bytes += int64(i.size())
+}
+
+// first is the message at the head; nil if there is none.
+func (b *backlog) first() *item {
+	switch {
+	case b.head == len(b.fresh) && len(b.back) == 0:
+		return nil
+	case b.head == len(b.fresh), len(b.back) > 0 && b.back[0].seq < b.fresh[b.head].seq:
+		return b.back[0]
+	}
+	return b.fresh[b.head]
+}
+
+// pop takes the message at the head.
+func (b *backlog) pop() *item {
+	i := b.first()
+	if i == nil {
+		return nil
+	}
+	b.bytes -= int64(i.size())
+	if len(b.back) > 0 && b.back[0] == i {
+		b.back[0] = nil
+		if b.back = b.back[1:]; len(b.back) == 0 {
+			b.back = nil
+		}
+		return i
+	}
+	b.fresh[b.head] = nil
+	b.head++
+	switch {
+	case b.head == len(b.fresh):
+		b.fresh, b.head = b.fresh[:0], 0
+		if cap(b.fresh) > 1<<16 {
+			b.fresh = nil // what a burst took is given back
+		}
+	case b.head > 1024 && b.head > len(b.fresh)/2:
+		n := copy(b.fresh, b.fresh[b.head:])
+		clear(b.fresh[n:])
+		b.fresh, b.head = b.fresh[:n], 0
+	}
+	return i
+}

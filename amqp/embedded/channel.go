@@ -1,0 +1,311 @@
+package embedded
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"github.com/eventrouter/eventrouter/amqp/embedded/internal/wire"
+)
+
+// channel is a channel of a connection. Its commands come from the connection's one reader; deliveries come from everywhere.
+type channel struct {
+	conn   *connection
+	number uint16
+
+	// Only the reader touches these.
+	closing   bool // a channel.close is sent: nothing is obeyed until it is answered
+	incoming  *incoming
+	confirms  bool
+	published uint64 // numbered from 1 in confirm mode
+	confirmed uint64 // up to here the client was told
+	prefetch  int    // of consumers to come
+
+	mu        sync.Mutex
+	ended     bool
+	tag       uint64
+	unacked   []delivery // by tag; what is settled in the middle has no item
+	first     uint64     // the tag of unacked[0]
+	out       int        // of unacked, not settled
+	limit     int        // of out; 0: none
+	consumers map[string]*consumer
+}
+
+// delivery is a message that is with the client.
+type delivery struct {
+	item     *item
+	queue    *queue
+	consumer *consumer // nil after basic.get
+}
+
+func newChannel(c *connection, number uint16) *channel {
+	return &channel{conn: c, number: number, first: 1, consumers: map[string]*consumer{}}
+}
+
+func (ch *channel) send(m wire.Method, arguments func([]byte) []byte) {
+	ch.conn.sendOn(ch.number, m, arguments)
+}
+
+// reply answers a command that may have asked for no answer.
+func (ch *channel) reply(noWait bool, m wire.Method, arguments func([]byte) []byte) {
+	if !noWait {
+		ch.send(m, arguments)
+	}
+}
+
+// fail closes the channel and tells the client why.
+func (ch *channel) fail(fault *wire.Error, on wire.Method) {
+	ch.conn.broker.logf("%s: channel %d: %v", ch.conn.net.RemoteAddr(), ch.number, fault)
+	ch.flushConfirms()
+	ch.closing = true
+	ch.incoming = nil
+	ch.end()
+	ch.send(wire.ChannelClose, func(b []byte) []byte { return appendClose(b, fault, on) })
+}
+
+// end gives back all that the channel held.
+func (ch *channel) end() {
+	ch.mu.Lock()
+	if ch.ended {
+		ch.mu.Unlock()
+		return
+	}
+	ch.ended = true
+	consumers, unacked := ch.consumers, ch.unacked
+	ch.consumers, ch.unacked = nil, nil
+	ch.mu.Unlock()
+	for _, c := range consumers {
+		c.queue.unsubscribe(c)
+	}
+	settleAll(unacked, requeued)
+}
+
+// settleAll settles deliveries, those of one queue together where they stand together.
+func settleAll(list []delivery, how outcome) {
+	for from := 0; from < len(list); {
+		if list[from].item == nil {
+			from++
+			continue
+		}
+		to := from + 1
+		for to < len(list) && list[to].item != nil && list[to].queue == list[from].queue {
+			to++
+		}
+		list[from].queue.settle(list[from:to], how)
+		from = to
+	}
+}
+
+// method obeys a method.
+func (ch *channel) method(m wire.Method, d *wire.Decoder) *wire.Error {
+	if ch.closing {
+		switch m {
+		case wire.ChannelCloseOK:
+			ch.conn.closeChannel(ch.number)
+		case wire.ChannelClose:
+			ch.send(wire.ChannelCloseOK, nil)
+		}
+		return nil
+	}
+	if ch.incoming != nil {
+		return wire.Errorf(wire.UnexpectedFrame, "expected content header for class 60, got non content header frame instead")
+	}
+	switch m {
+	case wire.BasicPublish:
+		return ch.publish(d)
+	case wire.BasicAck:
+		return ch.settle(d.LongLong(), d.Bit(), acked)
+	case wire.BasicNack:
+		tag, multiple, requeue := d.LongLong(), d.Bit(), d.Bit()
+		return ch.settle(tag, multiple, back(requeue))
+	case wire.BasicReject:
+		tag, requeue := d.LongLong(), d.Bit()
+		return ch.settle(tag, false, back(requeue))
+	case wire.ChannelClose:
+		ch.flushConfirms()
+		ch.conn.closeChannel(ch.number)
+		ch.send(wire.ChannelCloseOK, nil)
+		return nil
+	case wire.ChannelFlow:
+		if !d.Bit() {
+			return wire.Errorf(wire.NotImplemented, "active=false")
+		}
+		ch.send(wire.ChannelFlowOK, func(b []byte) []byte { return append(b, 1) })
+		return nil
+	case wire.ChannelOpen:
+		return wire.Errorf(wire.ChannelError, "second 'channel.open' seen")
+	case wire.ConfirmSelect:
+		noWait := d.Bit()
+		ch.confirms = true
+		ch.reply(noWait, wire.ConfirmSelectOK, nil)
+		return nil
+	case wire.ChannelCloseOK, wire.ChannelFlowOK:
+		return nil
+	}
+	switch m.Class() {
+	case 40:
+		return ch.exchangeMethod(m, d)
+	case 50:
+		return ch.queueMethod(m, d)
+	case wire.ClassBasic:
+		return ch.basicMethod(m, d)
+	case wire.TxSelect.Class():
+		return wire.Errorf(wire.NotImplemented, "the embedded broker has no transactions; publisher confirms are there")
+	}
+	return wire.Errorf(wire.NotImplemented, "method %d of class %d", m.Number(), m.Class())
+}
+
+func back(requeue bool) outcome {
+	if requeue {
+		return requeued
+	}
+	return rejected
+}
+
+// settle takes what a client says of a delivery, or of all up to it.
+func (ch *channel) settle(tag uint64, multiple bool, how outcome) *wire.Error {
+	ch.mu.Lock()
+	last := ch.first + uint64(len(ch.unacked)) - 1
+	all := multiple && tag == 0
+	if all {
+		tag = last
+	}
+	at := int(tag - ch.first)
+	if !all && (tag < ch.first || tag > last || !multiple && ch.unacked[at].item == nil) {
+		ch.mu.Unlock()
+		return wire.Errorf(wire.PreconditionFailed, "unknown delivery tag %d", tag)
+	}
+	var list []delivery
+	switch {
+	case multiple:
+		list = append(list, ch.unacked[:at+1]...)
+		ch.forget(at + 1)
+	case at == 0:
+		list = append(list, ch.unacked[0])
+		ch.forget(1)
+	default:
+		list = append(list, ch.unacked[at])
+		ch.unacked[at] = delivery{}
+		ch.out--
+	}
+	var waiting []*queue
+	if ch.limit > 0 {
+		waiting = ch.queues()
+	}
+	ch.mu.Unlock()
+	settleAll(list, how)
+	for _, q := range waiting {
+		q.kick() // there is room again under the channel's limit
+	}
+	return nil
+}
+
+// forget drops the first n deliveries, and those after them that are settled; ch.mu is held.
+func (ch *channel) forget(n int) {
+	for i := range n {
+		if ch.unacked[i].item != nil {
+			ch.out--
+		}
+	}
+	for n < len(ch.unacked) && ch.unacked[n].item == nil {
+		n++
+	}
+	ch.first += uint64(n)
+	if n == len(ch.unacked) {
+		clear(ch.unacked)
+		ch.unacked = ch.unacked[:0]
+		return
+	}
+	ch.unacked = ch.unacked[n:]
+}
+
+// queues are those that the channel consumes from; ch.mu is held.
+func (ch *channel) queues() []*queue {
+	var out []*queue
+	for _, c := range ch.consumers {
+		out = append(out, c.queue)
+	}
+	return out
+}
+
+// consumed are the queues that the channel consumes from.
+func (ch *channel) consumed() []*queue {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return ch.queues()
+}
+
+// hasRoom reports whether the channel may be handed a delivery.
+func (ch *channel) hasRoom(noAck bool) bool {
+	ch.mu.Lock()
+	room := noAck || ch.limit == 0 || ch.out < ch.limit
+	ch.mu.Unlock()
+	return room && !ch.conn.out.congested()
+}
+
+// note takes a delivery on and gives it a tag; ch.mu is held.
+func (ch *channel) note(d delivery, noAck bool) uint64 {
+	ch.tag++
+	switch {
+	case !noAck:
+		ch.unacked = append(ch.unacked, d)
+		ch.out++
+	case len(ch.unacked) > 0:
+		ch.unacked = append(ch.unacked, delivery{}) // the tags have no gaps
+	default:
+		ch.first = ch.tag + 1
+	}
+	return ch.tag
+}
+
+// deliver sends a message to a consumer; false: the channel has ended. The queue's lock is held.
+func (ch *channel) deliver(c *consumer, i *item) bool {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if ch.ended || ch.consumers[c.tag] != c {
+		return false
+	}
+	tag := ch.note(delivery{i, c.queue, c}, c.noAck)
+	ch.conn.out.add(func(b []byte) []byte {
+		b, mark := wire.BeginMethod(b, ch.number, wire.BasicDeliver)
+		b = wire.AppendShortString(b, c.tag)
+		b = binary.BigEndian.AppendUint64(b, tag)
+		b = appendBool(b, i.redelivered)
+		b = wire.AppendShortString(b, i.msg.exchange)
+		b = wire.AppendShortString(b, i.msg.keys[0])
+		b = wire.EndMethod(b, mark)
+		return ch.appendContent(b, i, c.queue.quorum)
+	})
+	return true
+}
+
+// appendContent appends the header and the body of a message, in frames of the agreed size.
+func (ch *channel) appendContent(b []byte, i *item, quorum bool) []byte {
+	b = wire.AppendFrameFunc(b, wire.FrameHeader, ch.number, func(b []byte) []byte { return i.header(b, quorum) })
+	body := i.msg.body
+	for most := ch.conn.frameMax - wire.FrameOverhead; len(body) > 0; {
+		n := min(most, len(body))
+		b = wire.AppendFrame(b, wire.FrameBody, ch.number, body[:n])
+		body = body[n:]
+	}
+	return b
+}
+
+func appendBool(b []byte, v bool) []byte {
+	if v {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+// cancelled tells the client that a consumer has ended because its queue has.
+func (ch *channel) cancelled(c *consumer) {
+	ch.mu.Lock()
+	ours := ch.consumers[c.tag] == c
+	if ours {
+		delete(ch.consumers, c.tag)
+	}
+	ch.mu.Unlock()
+	if ours && ch.conn.cancelNotify {
+		ch.send(wire.BasicCancel, func(b []byte) []byte { return append(wire.AppendShortString(b, c.tag), 1) })
+	}
+}

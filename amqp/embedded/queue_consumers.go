@@ -1,0 +1,94 @@
+package embedded
+
+import (
+	"slices"
+	"time"
+
+	"github.com/eventrouter/eventrouter/amqp/embedded/internal/wire"
+)
+
+// subscribe adds a consumer; started is called before the first delivery.
+func (q *queue) subscribe(c *consumer, started func()) *wire.Error {
+	q.mu.Lock()
+	if q.deleted {
+		q.mu.Unlock()
+		return noQueue(q.vhost.name, q.name)
+	}
+	for _, other := range q.consumers {
+		if other.exclusive || c.exclusive {
+			q.mu.Unlock()
+			return wire.Errorf(wire.AccessRefused, "queue '%s' in vhost '%s' in exclusive use", q.name, q.vhost.name)
+		}
+	}
+	at := slices.IndexFunc(q.consumers, func(other *consumer) bool { return other.priority < c.priority })
+	if at < 0 {
+		at = len(q.consumers)
+	}
+	q.consumers = slices.Insert(q.consumers, at, c)
+	q.touch()
+	started()
+	dead := q.deliver(nil)
+	q.armHead()
+	q.mu.Unlock()
+	q.bury(dead)
+	return nil
+}
+
+// unsubscribe takes a consumer away. A queue that is to go with its last consumer goes.
+func (q *queue) unsubscribe(c *consumer) {
+	q.mu.Lock()
+	q.consumers = slices.DeleteFunc(q.consumers, func(other *consumer) bool { return other == c })
+	gone := q.autoDelete && len(q.consumers) == 0 && !q.deleted
+	q.touch()
+	dead := q.deliver(nil) // to who is next, where only one is active
+	q.armHead()
+	q.mu.Unlock()
+	q.bury(dead)
+	if gone {
+		q.vhost.deleteQueue(q)
+	}
+}
+
+// touch begins the time anew after which an unused queue expires.
+func (q *queue) touch() {
+	if q.expires == 0 || q.deleted {
+		return
+	}
+	if q.unused == nil {
+		q.unused = time.AfterFunc(q.expires, q.expire)
+	}
+	if len(q.consumers) > 0 {
+		q.unused.Stop()
+		return
+	}
+	q.unused.Reset(q.expires)
+}
+
+// expire deletes the queue if nobody consumes from it.
+func (q *queue) expire() {
+	q.mu.Lock()
+	used := q.deleted || len(q.consumers) > 0
+	q.mu.Unlock()
+	if !used {
+		q.vhost.deleteQueue(q)
+	}
+}
+
+// end empties the queue for good and tells its consumers, after it was taken out of the vhost. It returns how many messages were ready.
+func (q *queue) end() int {
+	q.mu.Lock()
+	q.deleted = true
+	n := q.backlog.len()
+	consumers := q.consumers
+	q.backlog, q.consumers, q.limbo = backlog{}, nil, nil
+	for _, t := range []*time.Timer{q.head, q.unused, q.retry} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	q.mu.Unlock()
+	for _, c := range consumers {
+		c.channel.cancelled(c)
+	}
+	return n
+}
