@@ -161,7 +161,7 @@ func (d *demo) story(ctx context.Context, events string) error {
 		return err
 	}
 	d.tell.opening(d, len(lines))
-	if _, err := d.eventrouter(ctx, input, "publish"); err != nil {
+	if _, err := d.eventrouter(ctx, input, "publish", "--rules", d.rules); err != nil {
 		return err
 	}
 	if !d.watch.settled(ctx, lines, 60*time.Second) {
