@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -87,6 +88,9 @@ func parseURL(raw string, o *Options) (endpoint, error) {
 	e := endpoint{url: raw, redacted: u.Redacted()}
 	if u.Scheme != "amqp" && u.Scheme != "amqps" {
 		return e, fmt.Errorf("broker URL %q begins with amqp:// or amqps://", e.redacted)
+	}
+	if port, err := strconv.Atoi(u.Port()); u.Port() != "" && (err != nil || port < 1 || port > 65535) {
+		return e, fmt.Errorf("broker URL %q: the port is a number up to 65535", e.redacted)
 	}
 	if _, err := amqp091.ParseURI(raw); err != nil {
 		return e, fmt.Errorf("broker URL %q: %w", e.redacted, err)

@@ -227,13 +227,8 @@ func (b *builder) tests(v values) {
 	}
 }
 
-// finish checks what can be checked only when all files are known.
-func (b *builder) finish(files []string) {
-	if b.out.Name == "" {
-		b.problems = append(b.problems, Problem{
-			Pos: Pos{File: files[0]}, Message: "no name is given", Hint: "name: shop, for instance: the prefix of every broker object",
-		})
-	}
+// references checks that what is named is there.
+func (b *builder) references() {
 	if len(b.out.Exchanges) == 0 {
 		b.out.Exchanges = []Exchange{{Key: "events", Declare: true}}
 		b.places["exchange events"] = Pos{}
@@ -251,6 +246,15 @@ func (b *builder) finish(files []string) {
 			p := r.w.problem(Error, r.w.pos(r.node), fmt.Sprintf("unknown %s %q", r.kind, shorten(r.node.Value)), didYouMean(r.node.Value, known[r.kind]))
 			b.problems = append(b.problems, p)
 		}
+	}
+}
+
+// finish checks what can be checked only when all files are known.
+func (b *builder) finish(files []string) {
+	if b.out.Name == "" {
+		b.problems = append(b.problems, Problem{
+			Pos: Pos{File: files[0]}, Message: "no name is given", Hint: "name: shop, for instance: the prefix of every broker object",
+		})
 	}
 	b.clashes()
 	b.warnings()

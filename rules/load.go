@@ -107,17 +107,23 @@ func readFile(p string) (Source, error) {
 // Parse reads rules files from memory and merges them, as [Load] does.
 func Parse(sources ...Source) (*File, Problems) {
 	b := newBuilder()
+	whole := true // every file could be read, so that all names are known
 	names := make([]string, len(sources))
 	for i, s := range sources {
 		names[i] = s.Name
 		w := &walker{file: s.Name, lines: strings.Split(string(s.Text), "\n"), forms: map[string]*regexp.Regexp{}}
 		if root := w.document(s.Text); root != nil {
 			b.file(w, root)
+		} else {
+			whole = false
 		}
 		b.problems = append(b.problems, w.problems...)
 	}
 	if len(sources) == 0 {
 		b.problems = append(b.problems, Problem{Message: "no rules file is given"})
+	}
+	if whole {
+		b.references()
 	}
 	if len(b.problems.Errors()) == 0 {
 		b.finish(names)

@@ -145,12 +145,15 @@ func actual(doc any, path []string) string {
 	return shortenTo(strings.Join(found, ", "), 300)
 }
 
+// jsonText writes a value as JSON, without the escapes that are for browsers.
 func jsonText(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
 		return fmt.Sprint(v)
 	}
-	return string(b)
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // shortenTo cuts a text to so many bytes, between characters.

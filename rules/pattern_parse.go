@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -224,11 +223,7 @@ func (p *patternParser) leaf(n *yaml.Node) []Condition {
 // written gives a node as JSON, for explanations.
 func written(n *yaml.Node) string {
 	w := &walker{forms: map[string]*regexp.Regexp{}}
-	b, err := json.Marshal(w.json(n, 0))
-	if err != nil {
-		return n.Value
-	}
-	return string(b)
+	return jsonText(w.json(n, 0))
 }
 
 func (p *patternParser) scalar(n *yaml.Node) (any, bool) {

@@ -5,6 +5,7 @@ import "time"
 // Step is one thing that a pipeline does with an event. Exactly one of the pointers is set.
 type Step struct {
 	Pos     Pos
+	line    string // of the file, at Pos
 	Webhook *Webhook
 	Exec    *Exec
 	Append  *Append

@@ -85,7 +85,7 @@ func (f *File) Unset(lookup func(name string) (string, bool)) Problems {
 				for _, name := range t.Variables() {
 					if _, ok := lookup(name); !ok && !seen[name] {
 						seen[name] = true
-						out = append(out, Problem{Pos: s.Pos, Severity: Warning, Message: fmt.Sprintf("variable %q is not set; pipeline %q cannot run without it", name, p.Name)})
+						out = append(out, Problem{Pos: s.Pos, Source: s.line, Severity: Warning, Message: fmt.Sprintf("variable %q is not set; pipeline %q cannot run without it", name, p.Name)})
 					}
 				}
 			}

@@ -323,11 +323,6 @@ func (w *walker) duration(n *yaml.Node, label string) time.Duration {
 	return time.Second
 }
 
-func (v values) strings(name string) []string {
-	out, _ := v.stringNodes(name)
-	return out
-}
-
 // stringNodes also gives the place of each string. The list is never nil where the key is there.
 func (v values) stringNodes(name string) ([]string, []*yaml.Node) {
 	n, f, ok := v.has(name)

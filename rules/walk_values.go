@@ -117,7 +117,8 @@ func (v values) step(name string) Step {
 	if isNull(v.nodes[name]) {
 		o = v.w.object(v.nodes[name], v.object.field(name).object)
 	}
-	s := Step{Pos: v.w.pos(v.keys[name])}
+	at := v.w.pos(v.keys[name])
+	s := Step{Pos: at, line: v.w.line(at.Line)}
 	switch name {
 	case "webhook":
 		s.Webhook = &Webhook{URL: o.text("url"), Mode: o.string("mode"), Secret: o.text("secret"), Headers: o.textMap("headers"), Timeout: o.duration("timeout")}

@@ -34,9 +34,7 @@ func (k *keptFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&k.rule, "rule", "", "only those for which this rule held")
 	flags.DurationVar(&k.older, "older", 0, "only those that failed at least so long ago, such as 30m")
 	flags.DurationVar(&k.newer, "newer", 0, "only those that failed at most so long ago")
-	for _, name := range []string{"id", "type", "error", "rule", "older", "newer"} {
-		_ = flags.SetAnnotation(name, envScope, []string{"filter"}) // the error is only for a flag that does not exist
-	}
+	scope(cmd, "filter", "id", "type", "error", "rule", "older", "newer")
 	k.rules.add(cmd)
 	k.broker.add(cmd, "the one on "+defaultListen)
 	k.output.add(cmd)
@@ -301,6 +299,7 @@ come twice. Name them with --id or a filter, or say --all.`
 		"  NAME replay --all --dry-run\n  NAME replay --id 01KAV8Q0M9\n  NAME replay --all --rate 20", &f, nil)
 	cmd.Flags().BoolVar(&all, "all", false, "all of them")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only tell which they would be")
+	scope(cmd, "filter", "all")
 	cmd.Flags().Float64Var(&rate, "rate", 0, "events a second at most; 0 is no limit")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !all && !f.narrow() {
@@ -353,6 +352,7 @@ func (k *kept) drop() *cobra.Command {
 		"  NAME drop --id 01KAV8Q0M9\n  NAME drop --all --older 720h --dry-run", &f, nil)
 	cmd.Flags().BoolVar(&all, "all", false, "all of them")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only tell which they would be")
+	scope(cmd, "filter", "all")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !all && !f.narrow() {
 			return usagef(cmd, "which? Name them with --id or a filter, or say --all")

@@ -21,6 +21,13 @@ func envName(f *pflag.Flag) string {
 	return "EVENTROUTER_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
+// scope gives flags' variables one more word.
+func scope(cmd *cobra.Command, word string, flags ...string) {
+	for _, name := range flags {
+		_ = cmd.Flags().SetAnnotation(name, envScope, []string{word}) // the error is only for a flag that does not exist
+	}
+}
+
 // fromEnvironment sets every flag that the command line does not give from its variable, if that is set and not empty.
 // A list is written with commas. It is the only way in which the environment reaches a flag.
 func (c *console) fromEnvironment(cmd *cobra.Command) error {

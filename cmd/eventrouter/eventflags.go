@@ -33,10 +33,7 @@ func (e *eventFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&e.subject, "subject", "", "what the event is about")
 	flags.StringArrayVar(&e.headers, "header", nil, "a header of the message, NAME=VALUE; may be repeated")
 	flags.StringArrayVar(&e.attributes, "attr", nil, "an extension attribute of CloudEvents, name=value; may be repeated")
-	for _, name := range []string{"type", "data", "content-type", "id", "source", "subject", "header", "attr"} {
-		// The error is only for a flag that does not exist.
-		_ = flags.SetAnnotation(name, envScope, []string{"event"})
-	}
+	scope(cmd, "event", "type", "data", "content-type", "id", "source", "subject", "header", "attr")
 }
 
 // given reports whether the flags describe an event.

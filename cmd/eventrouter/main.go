@@ -17,14 +17,13 @@ import (
 
 // console is all that a command knows of the world around it; tests make their own.
 type console struct {
-	in       io.Reader
-	out      io.Writer // results
-	err      io.Writer // logs, progress, errors
-	env      func(name string) (value string, set bool)
-	inTerm   bool // in is a terminal
-	outTerm  bool // out is a terminal
-	errTerm  bool // err is a terminal
-	errWidth int  // columns of err, where it is a terminal
+	in      io.Reader
+	out     io.Writer // results
+	err     io.Writer // logs, progress, errors
+	env     func(name string) (value string, set bool)
+	inTerm  bool // in is a terminal
+	outTerm bool // out is a terminal
+	errTerm bool // err is a terminal
 }
 
 func main() {

@@ -73,6 +73,7 @@ holding. No broker is needed. The exit code is 1 if a test fails.`,
 	named.add(cmd)
 	output.add(cmd)
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "tell of the tests that pass, too")
+	scope(cmd, "test", "verbose")
 	return cmd
 }
 

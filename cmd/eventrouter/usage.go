@@ -99,7 +99,7 @@ func flagError(cmd *cobra.Command, err error) error {
 // didYouMean returns `; did you mean "x"?` for the names that are near to word, or nothing where none is. Cobra knows how near a
 // command is and offers it for commands only: the names are made commands for that.
 func didYouMean(word string, names []string, prefix string) string {
-	tree := &cobra.Command{Use: "names", SuggestionsMinimumDistance: 2}
+	tree := &cobra.Command{Use: "names", SuggestionsMinimumDistance: min(2, (len(word)+2)/3)}
 	for _, name := range names {
 		tree.AddCommand(&cobra.Command{Use: name, Run: func(*cobra.Command, []string) {}})
 	}

@@ -25,8 +25,9 @@ var arrows = map[string][]string{
 	"router/metrics":  {"rules", "router", "router/event", "router/plan"},
 	"pipelines":       {"rules", "router", "router/event", "router/plan", "pipelines/..."},
 	"pipelines/steps": {"rules", "router", "router/event", "pipelines", "pipelines/steps/..."},
-	"pipelines/dead":  {"rules", "router", "router/event", "router/plan"},
+	"pipelines/dead":  {"rules/...", "router", "router/event", "router/plan"},
 	"amqp":            {"router", "router/event", "router/plan"},
+	"amqp/amqpsuite":  {"amqp", "router", "router/event", "router/plan"}, // tests that run on every broker
 	"amqp/embedded":   {"rules/topic", "amqp/embedded/..."},
 	"cmd/eventrouter": {"..."},
 	"integration":     {"..."},
