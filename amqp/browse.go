@@ -31,8 +31,8 @@ func depth(ch *amqp091.Channel, queue string) (int, error) {
 	return q.Messages, nil
 }
 
-// Browse implements [router.Browser]. It takes no more events than there were when it began, so that it ends.
-// Closing the channel gives back what was not settled, all at once and each to its place.
+// Browse implements [router.Browser]. It takes no more events than there were when it began, so that it ends. What was not settled is given
+// back one by one, in order: left to the end of the channel, a quorum queue takes it back in the order of its tags as texts (1, 10, 2).
 func (b *Broker) Browse(ctx context.Context, queue string, sources []string, visit func(*router.Delivery) bool, end func()) error {
 	ch, closeChannel, err := b.channelFor(ctx)
 	if err != nil {
@@ -45,6 +45,7 @@ func (b *Broker) Browse(ctx context.Context, queue string, sources []string, vis
 	}
 	a := newAcker(ch, 1)
 	defer a.close()
+	defer a.giveBack()
 	if end != nil {
 		defer end()
 	}

