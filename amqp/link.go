@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -144,10 +145,11 @@ func dialError(err error) error {
 	switch {
 	case errors.Is(err, amqp091.ErrCredentials):
 		return errors.New("the broker refused the user name or password")
-	case errors.Is(err, amqp091.ErrVhost):
-		return errors.New("the virtual host is not there, or this user may not use it")
 	case errors.Is(err, amqp091.ErrSASL):
 		return errors.New("the broker offers no way to log in that we know")
+	}
+	if e, ok := errors.AsType[*amqp091.Error](err); ok && e.Code == amqp091.NotAllowed && strings.Contains(e.Reason, "vhost") {
+		return fmt.Errorf("the virtual host is not there, or this user may not use it: %w", e)
 	}
 	return err
 }

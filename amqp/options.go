@@ -89,8 +89,8 @@ func parseURL(raw string, o *Options) (endpoint, error) {
 	if u.Scheme != "amqp" && u.Scheme != "amqps" {
 		return e, fmt.Errorf("broker URL %q begins with amqp:// or amqps://", e.redacted)
 	}
-	if port, err := strconv.Atoi(u.Port()); u.Port() != "" && (err != nil || port < 1 || port > 65535) {
-		return e, fmt.Errorf("broker URL %q: the port is a number up to 65535", e.redacted)
+	if port, err := strconv.Atoi(u.Port()); u.Port() != "" && (err != nil || port < 1 || port > 65535) || strings.Count(u.Host, ":") > 1 && u.Host[0] != '[' {
+		return e, fmt.Errorf("broker URL %q: after the host comes a port up to 65535, and an IPv6 address is in brackets", e.redacted)
 	}
 	if _, err := amqp091.ParseURI(raw); err != nil {
 		return e, fmt.Errorf("broker URL %q: %w", e.redacted, err)
