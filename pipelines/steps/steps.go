@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/eventrouter/eventrouter/pipelines"
 	"github.com/eventrouter/eventrouter/pipelines/steps/execute"
@@ -17,26 +15,35 @@ import (
 	"github.com/eventrouter/eventrouter/rules"
 )
 
-// Needs are what steps need from outside.
+// Needs are what steps need from outside. What no step of the file uses may be left out.
 type Needs struct {
-	Lookup    func(name string) (value string, set bool) // of ${VAR}
+	Lookup    func(name string) (value string, set bool) // of ${VAR}; nil: no variable is set
 	Publisher router.Publisher                           // of forward
-	Log       func(level, message string, e *router.Event, data string)
+	// Log writes a line for an event, of level debug, info, warn or error; data is empty where it is not to be shown. It
+	// is called from many goroutines at once.
+	Log       func(level, pipeline string, e *router.Event, data string)
 	UserAgent string // of webhook
 }
 
-// Build makes the handler of a pipeline: its steps one after another, up to the first that fails. close lets go what they hold. A variable that is not set is an
-// error, as is anything else that would keep a step from ever working; all of them are reported.
+// Build makes the handler of a pipeline: its steps one after another, up to the first that fails, whose error is marked as
+// that step has marked it. closeSteps lets go what they hold, when the handler is not called any more. A variable that is not
+// set is an error, as is anything else that would keep a step from ever working; all of them are reported.
 func Build(p rules.Pipeline, n Needs) (h pipelines.Handler, closeSteps func() error, err error) {
+	if n.Lookup == nil {
+		n.Lookup = func(string) (string, bool) { return "", false }
+	}
+	if len(p.Steps) == 0 {
+		return nil, nil, fmt.Errorf("%spipeline %q has no steps", place(p.Pos), p.Name)
+	}
 	b := &builder{Needs: n, pipeline: p}
 	var made []step
 	for i := range p.Steps {
 		s := &p.Steps[i]
-		b.errs, b.place = nil, fmt.Sprintf("%s: step %d of pipeline %q", s.Pos, i+1, p.Name)
+		b.errs = nil
 		name, handler, stepErr := b.step(s)
 		for _, e := range append(b.errs, stepErr) {
 			if e != nil {
-				err = errors.Join(err, fmt.Errorf("%s (%s): %w", b.place, name, e))
+				err = errors.Join(err, fmt.Errorf("%sstep %d (%s) of pipeline %q: %w", place(s.Pos), i+1, name, p.Name, e))
 			}
 		}
 		made = append(made, step{fmt.Sprintf("step %d (%s)", i+1, name), handler})
@@ -47,17 +54,22 @@ func Build(p rules.Pipeline, n Needs) (h pipelines.Handler, closeSteps func() er
 	return chain(made), b.close, nil
 }
 
+// place is empty where the pipeline was made in Go.
+func place(p rules.Pos) string {
+	if p == (rules.Pos{}) {
+		return ""
+	}
+	return p.String() + ": "
+}
+
 // step is one of a pipeline's.
 type step struct {
 	name   string
 	handle pipelines.Handler
 }
 
-// chain calls the steps one after another. With a single step its error needs no name of it.
+// chain calls the steps one after another.
 func chain(steps []step) pipelines.Handler {
-	if len(steps) == 1 {
-		return steps[0].handle
-	}
 	return func(ctx context.Context, e router.Event) error {
 		for _, s := range steps {
 			if err := s.handle(ctx, e); err != nil {
@@ -71,7 +83,6 @@ func chain(steps []step) pipelines.Handler {
 type builder struct {
 	Needs
 	pipeline rules.Pipeline
-	place    string
 	errs     []error
 	closers  []func() error
 }
@@ -132,8 +143,14 @@ func (b *builder) step(s *rules.Step) (name string, h pipelines.Handler, err err
 		b.closers = append(b.closers, f.Close)
 		return "file", f.Handle, nil
 	case s.Forward != nil:
+		if b.Publisher == nil {
+			return "forward", nil, errors.New("there is no publisher for it")
+		}
 		return "forward", forward.New(b.Publisher, b.text(s.Forward.Exchange), b.text(s.Forward.Key)), nil
 	case s.Log != nil:
+		if b.Log == nil {
+			return "log", nil, errors.New("there is no log for it")
+		}
 		return "log", b.log(s.Log), nil
 	}
 	return "?", nil, errors.New("a step of an unknown kind")
@@ -152,30 +169,4 @@ func (b *builder) webhook(w *rules.Webhook) (pipelines.Handler, error) {
 		b.closers = append(b.closers, func() error { closeIdle(); return nil })
 	}
 	return h, err
-}
-
-// maxLogged is how much of an event's data is logged, in bytes.
-const maxLogged = 4 << 10
-
-func (b *builder) log(l *rules.Log) pipelines.Handler {
-	write, pipeline := b.Log, b.pipeline.Name
-	return func(_ context.Context, e router.Event) error {
-		data := ""
-		if l.Data {
-			data = loggable(e.Data)
-		}
-		write(l.Level, pipeline, &e, data)
-		return nil
-	}
-}
-
-// loggable is data as a log can hold it.
-func loggable(data []byte) string {
-	if !utf8.Valid(data) {
-		return fmt.Sprintf("%d bytes that are no text", len(data))
-	}
-	if len(data) > maxLogged {
-		return strings.ToValidUTF8(string(data[:maxLogged]), "") + "…"
-	}
-	return string(data)
 }

@@ -3,6 +3,8 @@
 package execute
 
 import (
+	"errors"
+	"os"
 	"os/exec"
 	"syscall"
 )
@@ -10,5 +12,11 @@ import (
 // killWhole gives the command a process group of its own, which is killed as a whole.
 func killWhole(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = func() error {
+		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		if errors.Is(err, syscall.ESRCH) {
+			return os.ErrProcessDone
+		}
+		return err
+	}
 }

@@ -2,187 +2,126 @@
 package webhook
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/eventrouter/eventrouter/pipelines"
-	"github.com/eventrouter/eventrouter/router"
 )
 
 // Options say where events are sent, and how. URL is needed. None of them is ever taken from an event.
 type Options struct {
-	URL        string // http or https
-	Structured bool   // the whole event as a JSON document; else its data is the body and its attributes are headers
+	// URL is one of http or https. Errors show its scheme, host and path; a secret belongs into its user, its password
+	// or its query, or into Headers.
+	URL        string
+	Structured bool // the whole event as a JSON document; else its data is the body and its attributes are headers
 	// Secret signs each request by the Standard Webhooks scheme: whsec_ and base64, or any other text. Empty: not signed.
-	Secret    string
+	Secret string
+	// Headers are more request headers. Those that the step itself sets are an error; a Content-Type is for events without one.
 	Headers   map[string]string
-	Timeout   time.Duration // of one request, default 15s
-	Workers   int           // requests at once, for which connections are kept; default 1
-	UserAgent string
+	Timeout   time.Duration // of one request with its answer, default 15s
+	Workers   int           // requests at once, for which connections are kept; default 2
+	UserAgent string        // default Go's
 }
 
 const (
-	defaultTimeout = 15 * time.Second
-	maxAnswer      = 64 << 10 // bytes that are read of an answer, so that the connection can be used again
-	shownAnswer    = 200      // bytes of it that an error shows
+	defaultTimeout   = 15 * time.Second
+	handshakeTimeout = 10 * time.Second
+	idleTimeout      = 90 * time.Second
+	leastIdle        = 2
 )
 
-// New makes the step. 2xx is done; 408, 429, 5xx and network errors are tried again, no sooner than Retry-After says; anything else, redirects
-// among it, which are not followed, is permanent. close lets the connections go.
+// New makes the step, which may be called by any number of goroutines. 2xx is done; 408, 429, 5xx and network errors are
+// tried again, no sooner than Retry-After says; anything else, redirects among it, which are not followed, is permanent.
+// closeIdle lets the connections go that no request is using.
 func New(o Options) (h pipelines.Handler, closeIdle func(), err error) {
 	u, err := url.Parse(o.URL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, nil, errors.New("url is not one of http or https")
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, nil, errors.New("url is not one of http or https") // url.Parse's own error shows all of it
+	}
+	if err := checkHeaders(o); err != nil {
+		return nil, nil, err
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = max(2, o.Workers)
-	w := &webhook{Options: o, shown: shown(u), client: &http.Client{
-		Transport:     transport,
-		Timeout:       o.Timeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	w := &webhook{
+		Options: o,
+		shown:   (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String(),
+		hidden:  hidden(u, o.Headers),
+		client:  &http.Client{Transport: direct{transport(o.Workers)}, Timeout: o.Timeout},
+	}
 	if o.Secret != "" {
 		if w.signer, err = signer(o.Secret); err != nil {
 			return nil, nil, err
 		}
 	}
-	return w.send, transport.CloseIdleConnections, nil
-}
-
-func signer(secret string) (*standardwebhooks.Webhook, error) {
-	if strings.HasPrefix(secret, "whsec_") {
-		s, err := standardwebhooks.NewWebhook(secret)
-		if err != nil {
-			return nil, errors.New("secret is not base64 after whsec_")
-		}
-		return s, nil
-	}
-	return standardwebhooks.NewWebhookRaw([]byte(secret))
-}
-
-// shown is the URL without what may be secret in it.
-func shown(u *url.URL) string {
-	short := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
-	return short.String()
+	return w.send, w.client.CloseIdleConnections, nil
 }
 
 type webhook struct {
 	Options
-	shown  string
+	shown  string            // the URL without what may be secret in it
+	hidden *strings.Replacer // takes out what is
 	client *http.Client
-	signer *standardwebhooks.Webhook
+	signer *standardwebhooks.Webhook // nil: not signed
 }
 
-func (w *webhook) send(ctx context.Context, e router.Event) error {
-	req, err := w.request(ctx, &e)
-	if err != nil {
-		return pipelines.Permanent(err)
+// transport keeps a connection for each worker.
+func transport(workers int) *http.Transport {
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		ForceAttemptHTTP2:      true,
+		TLSHandshakeTimeout:    handshakeTimeout,
+		IdleConnTimeout:        idleTimeout,
+		MaxIdleConnsPerHost:    max(leastIdle, workers),
+		MaxResponseHeaderBytes: maxAnswer,
 	}
-	res, err := w.client.Do(req)
-	if err != nil {
-		return fmt.Errorf("%s: %w", w.shown, withoutURL(err))
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if res.StatusCode/100 == 2 {
-		return nil // it has been taken, whatever became of the answer's rest
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %s: %w", w.shown, res.Status, err)
-	}
-	return w.failure(res, answer)
 }
 
-// withoutURL takes the URL off an error, as it may hold secrets.
-func withoutURL(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
+// direct hides where a redirect leads from the client, which would go there.
+type direct struct{ *http.Transport }
+
+func (d direct) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := d.Transport.RoundTrip(req)
+	if err == nil && res.StatusCode/100 == 3 {
+		res.Header.Del("Location")
 	}
-	return err
+	return res, err
 }
 
-func (w *webhook) failure(res *http.Response, answer []byte) error {
-	text := strings.TrimSpace(strings.ToValidUTF8(string(answer[:min(len(answer), shownAnswer)]), "\uFFFD"))
-	err := fmt.Errorf("%s: %s", w.shown, res.Status)
-	if text != "" {
-		err = fmt.Errorf("%w: %s", err, text)
+func signer(secret string) (*standardwebhooks.Webhook, error) {
+	encoded, isEncoded := strings.CutPrefix(secret, "whsec_")
+	if !isEncoded {
+		return standardwebhooks.NewWebhookRaw([]byte(secret))
 	}
-	switch code := res.StatusCode; {
-	case code == http.StatusRequestTimeout, code == http.StatusTooManyRequests, code >= 500:
-		return pipelines.RetryAfter(err, retryAfter(res.Header.Get("Retry-After"), time.Now()))
+	s, err := standardwebhooks.NewWebhook(encoded)
+	if err != nil || encoded == "" {
+		return nil, errors.New("secret is not base64 after whsec_")
 	}
-	return pipelines.Permanent(err)
+	return s, nil
 }
 
-// maxRetryAfter bounds what a receiver may ask for.
-const maxRetryAfter = 24 * time.Hour
+// own are the headers that options cannot set: the step does, or net/http does whatever they say.
+var own = map[string]bool{"Content-Length": true, "Transfer-Encoding": true, "Trailer": true, headerAttempt: true}
 
-// retryAfter reads the header's seconds or date (RFC 9110, section 10.2.3); 0 where it says nothing.
-func retryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
-		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return min(max(0, at.Sub(now)), maxRetryAfter)
-	}
-	return 0
-}
-
-func (w *webhook) request(ctx context.Context, e *router.Event) (*http.Request, error) {
-	body := e.Data
-	if w.Structured {
-		var err error
-		if body, err = e.MarshalJSON(); err != nil {
-			return nil, err
+func checkHeaders(o Options) error {
+	for name, value := range o.Headers {
+		canonical := http.CanonicalHeaderKey(name)
+		switch {
+		case !isToken(name):
+			return fmt.Errorf("header %q is no name of a header", name)
+		case own[canonical], strings.HasPrefix(canonical, "Ce-"), strings.HasPrefix(canonical, "Webhook-"),
+			canonical == "Content-Type" && o.Structured:
+			return fmt.Errorf("header %q is set by the step itself", name)
+		case encode(value, isValue) != value:
+			return fmt.Errorf("header %q: its value holds a character that cannot stand in a header", name)
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(body))
-	if err != nil {
-		return nil, errors.New("the request cannot be made")
-	}
-	if w.Structured {
-		req.Header.Set("Content-Type", "application/cloudevents+json")
-	} else {
-		binaryHeaders(req.Header, e)
-	}
-	if a := pipelines.AttemptOf(ctx); a.Number > 0 {
-		req.Header.Set("Eventrouter-Attempt", strconv.Itoa(a.Number))
-	}
-	if w.UserAgent != "" {
-		req.Header.Set("User-Agent", w.UserAgent)
-	}
-	for name, value := range w.Headers {
-		req.Header.Set(name, value)
-	}
-	return req, w.sign(req, e, body)
-}
-
-// sign adds the headers of Standard Webhooks 1.0: the id is the same with every attempt, so that the receiver can tell.
-func (w *webhook) sign(req *http.Request, e *router.Event, body []byte) error {
-	if w.signer == nil {
-		return nil
-	}
-	now := time.Now()
-	id := headerText(e.ID)
-	signature, err := w.signer.Sign(id, now, body)
-	if err != nil {
-		return fmt.Errorf("signing: %w", err)
-	}
-	req.Header.Set(standardwebhooks.HeaderWebhookID, id)
-	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
-	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
 	return nil
 }
