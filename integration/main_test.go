@@ -1,0 +1,177 @@
+// Package integration tests eventrouter on a real RabbitMQ, as its users run it.
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/eventrouter/eventrouter/amqp"
+	"github.com/eventrouter/eventrouter/integration/rabbit"
+	"github.com/eventrouter/eventrouter/router"
+	"github.com/eventrouter/eventrouter/router/event"
+	"github.com/eventrouter/eventrouter/router/plan"
+	"github.com/eventrouter/eventrouter/rules"
+)
+
+// shared is a server that tests share which leave it as it was; each test has names of its own on it.
+var shared = map[rabbit.Version]func() (*rabbit.Server, error){
+	rabbit.V4: sync.OnceValues(func() (*rabbit.Server, error) { return rabbit.Get(context.Background(), rabbit.V4) }),
+	rabbit.V3: sync.OnceValues(func() (*rabbit.Server, error) { return rabbit.Get(context.Background(), rabbit.V3) }),
+}
+
+var started sync.Map // of the versions in shared
+
+// folder holds the binary under test.
+var folder string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	var err error
+	if folder, err = os.MkdirTemp("", "eventrouter-test-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	defer started.Range(func(v, _ any) bool {
+		if s, err := shared[v.(rabbit.Version)](); err == nil {
+			if err := s.Close(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+		}
+		return true
+	})
+	return m.Run()
+}
+
+// server returns the shared RabbitMQ of a version.
+func server(t testing.TB, v rabbit.Version) *rabbit.Server {
+	t.Helper()
+	started.Store(v, true)
+	s, err := shared[v]()
+	if err != nil {
+		rabbit.Missing(t, err)
+	}
+	return s
+}
+
+// binary is the eventrouter command, built once, with the race detector where the tests have it.
+var binary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(folder, "eventrouter")
+	args := []string{"build", "-o", path}
+	if raceDetector {
+		args = append(args, "-race")
+	}
+	out, err := exec.Command("go", append(args, "github.com/eventrouter/eventrouter/cmd/eventrouter")...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// newName makes a name for a rules file, so that tests are apart on one broker.
+func newName() string { return "t" + event.NewID() }
+
+// compile makes the plan of rules, which go without their version and name.
+func compile(t testing.TB, name, text string) (*rules.File, *plan.Plan) {
+	t.Helper()
+	file, problems := rules.Parse(rules.Source{Name: "rules.yaml", Text: []byte("version: 1\nname: " + name + "\n" + text)})
+	if file == nil {
+		t.Fatal(problems)
+	}
+	p, err := plan.Compile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file, p
+}
+
+// connect runs a connection for the test, and deletes the plan's objects in the end.
+func connect(t testing.TB, url string, p *plan.Plan, o amqp.Options) *amqp.Broker {
+	t.Helper()
+	b, err := amqp.New(url, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if p != nil {
+			cleanUp(t, url, p)
+		}
+	})
+	waiting, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := b.Connect(waiting); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// cleanUp deletes what a plan has put on a broker.
+func cleanUp(t testing.TB, url string, p *plan.Plan) {
+	t.Helper()
+	conn, err := amqp091.Dial(url)
+	if err != nil {
+		t.Logf("cleaning up: %v", err)
+		return
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for _, q := range p.Topology.Queues {
+		if _, err := ch.QueueDelete(q.Name, false, false, false); err != nil {
+			t.Errorf("deleting queue %q: %v", q.Name, err)
+			return
+		}
+	}
+	for _, x := range p.Topology.Exchanges {
+		if err := ch.ExchangeDelete(x.Name, false, false); err != nil {
+			t.Errorf("deleting exchange %q: %v", x.Name, err)
+			return
+		}
+	}
+}
+
+// waitFor looks again and again until ok, or until the limit has passed.
+func waitFor(t testing.TB, limit time.Duration, ok func() bool, otherwise func() string) {
+	t.Helper()
+	deadline := time.After(limit)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited %s: %s", limit, otherwise())
+		}
+	}
+}
+
+// send publishes an event until the broker has confirmed it, as a publisher does that must not lose any.
+func send(ctx context.Context, b router.Publisher, exchange string, e *event.Event) error {
+	for {
+		done := make(chan error, 1)
+		b.Publish(ctx, router.Message{Event: e, Exchange: exchange, Key: e.Type, Mandatory: true}, func(err error) { done <- err })
+		err := <-done
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
