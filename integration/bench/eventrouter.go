@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/eventrouter/eventrouter/amqp"
+	"github.com/eventrouter/eventrouter/pipelines"
+	"github.com/eventrouter/eventrouter/router"
+	"github.com/eventrouter/eventrouter/router/event"
+	"github.com/eventrouter/eventrouter/router/plan"
+	"github.com/eventrouter/eventrouter/rules"
+)
+
+// compile makes the plan of as many pipelines as the setting has, of which one rule names all.
+func compile(s setting, condition string) (*plan.Plan, error) {
+	var b strings.Builder
+	b.WriteString("version: 1\nname: bench\nexchanges: {events: {name: bench}}\npipelines:\n")
+	names := make([]string, s.pipelines)
+	for i := range names {
+		names[i] = fmt.Sprintf("p%d", i)
+		fmt.Fprintf(&b, "  %s: {prefetch: %d}\n", names[i], prefetch)
+	}
+	fmt.Fprintf(&b, "rules:\n  - {name: all, type: order.*, %spipelines: [%s]}\n", condition, strings.Join(names, ", "))
+	file, problems := rules.Parse(rules.Source{Name: "bench", Text: []byte(b.String())})
+	if file == nil {
+		return nil, problems
+	}
+	return plan.Compile(file)
+}
+
+// forget deletes what the hand-written contenders have made, whose queues are of another shape.
+func forget(s setting) error {
+	conn, ch, err := direct(s.url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	var errs []error
+	queues := []string{match, "bench.unrouted"}
+	for i := range 10 {
+		queues = append(queues, queueName(i))
+	}
+	for _, q := range queues {
+		_, err := ch.QueueDelete(q, false, false, false)
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, ch.ExchangeDelete(exchange, false, false), ch.ExchangeDelete(matched, false, false))...)
+}
+
+// connected runs work on a connection of its own.
+func connected(ctx context.Context, s setting, work func(ctx context.Context, b *amqp.Broker) error) error {
+	b, err := amqp.New(s.url, amqp.Options{})
+	if err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(running) }()
+	err = b.Connect(ctx)
+	if err == nil {
+		err = work(ctx, b)
+	}
+	stop()
+	return errors.Join(err, <-ended)
+}
+
+// publishByRouter is contender b.
+func publishByRouter(ctx context.Context, s setting) (took time.Duration, err error) {
+	p, err := compile(s, "")
+	if err != nil {
+		return 0, err
+	}
+	if err := forget(s); err != nil {
+		return 0, err
+	}
+	err = connected(ctx, s, func(ctx context.Context, b *amqp.Broker) error {
+		if err := b.Declare(ctx, p.Topology); err != nil {
+			return err
+		}
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		left := atomic.Int64{}
+		left.Store(int64(s.events * s.pipelines))
+		handled := make(chan struct{})
+		handlers := map[string]pipelines.Handler{}
+		for i := range p.Pipelines {
+			handlers[p.Pipelines[i].Name] = func(context.Context, event.Event) error {
+				if left.Add(-1) == 0 {
+					close(handled)
+				}
+				return nil
+			}
+		}
+		began := time.Now()
+		served := make(chan error, 1)
+		ready := make(chan struct{})
+		service := &pipelines.Service{Plan: p, Broker: b, Handlers: handlers, Ready: func() { close(ready) }}
+		go func() { served <- service.Run(ctx) }()
+		<-ready
+		if err := publishAll(ctx, b, s.events, exchange, "order.created"); err != nil {
+			return err
+		}
+		<-handled
+		stop()
+		err := <-served // and with it all acknowledgements are sent
+		took = time.Since(began)
+		return err
+	})
+	return took, errors.Join(err, forget(s))
+}
+
+func publishAll(ctx context.Context, b router.Publisher, n int, exchange, key string) error {
+	var wg sync.WaitGroup
+	var failed atomic.Pointer[error]
+	for i := range n {
+		wg.Add(1)
+		e := &event.Event{ID: fmt.Sprint(i), Type: "order.created", ContentType: "application/json", Data: body}
+		b.Publish(ctx, router.Message{Event: e, Exchange: exchange, Key: key, Mandatory: true}, func(err error) {
+			if err != nil {
+				failed.Store(&err)
+			}
+			wg.Done()
+		})
+	}
+	wg.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// loopByRouter is contender d: the rule looks at content, and holds for every event.
+func loopByRouter(ctx context.Context, s setting) (took time.Duration, err error) {
+	p, err := compile(s, `match: {data: {total: [{numeric: [">=", 1000]}], country: [DE, AT]}}, `)
+	if err != nil {
+		return 0, err
+	}
+	if err := forget(s); err != nil {
+		return 0, err
+	}
+	err = connected(ctx, s, func(ctx context.Context, b *amqp.Broker) error {
+		if err := b.Declare(ctx, p.Topology); err != nil {
+			return err
+		}
+		if err := publishAll(ctx, b, s.events, exchange, "order.created"); err != nil {
+			return err
+		}
+		routing, stop := context.WithCancel(ctx)
+		defer stop()
+		left := atomic.Int64{}
+		left.Store(int64(s.events))
+		routed := make(chan struct{})
+		r := &router.Router{Plan: p, Broker: b, Hooks: router.Hooks{Routed: func(*router.Event, []string, []string, time.Duration) {
+			if left.Add(-1) == 0 {
+				close(routed)
+			}
+		}}}
+		began := time.Now()
+		served := make(chan error, 1)
+		go func() { served <- r.Run(routing) }()
+		<-routed
+		stop()
+		err := <-served
+		took = time.Since(began)
+		return err
+	})
+	return took, errors.Join(err, forget(s))
+}
