@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/eventrouter/eventrouter/amqp/embedded/internal/wire"
@@ -149,38 +150,66 @@ func (r *argumentReader) flag(name string) bool {
 func readShape(vhost, queue string, args wire.Table) (shape, *wire.Error) {
 	r := &argumentReader{queue: queue, vhost: vhost, args: args}
 	var s shape
-	switch kind, _ := r.text("x-queue-type"); kind {
-	case "", "classic":
-	case "quorum":
+	switch kind, there := r.text("x-queue-type"); {
+	case !there, kind == "classic":
+	case kind == "quorum":
 		s.quorum = true
-	case "stream":
+	case kind == "stream":
 		return s, wire.Errorf(wire.NotImplemented, "queue '%s': the embedded broker has no streams", queue)
 	default:
 		r.fail("x-queue-type", fmt.Sprintf("%q", "unsupported queue type '"+kind+"'"))
 	}
-	s.ttl = milliseconds(r.number("x-message-ttl", 0, -1))
-	s.expires = max(0, milliseconds(r.number("x-expires", 1, -1)))
+	r.only(s.quorum)
+	r.deadLetters(&s)
+	s.ttl = r.milliseconds("x-message-ttl", 0)
+	s.expires = max(0, r.milliseconds("x-expires", 1))
 	s.maxLength = r.number("x-max-length", 0, -1)
 	s.maxBytes = r.number("x-max-length-bytes", 0, -1)
 	r.overflow(&s)
-	s.deadExchange, s.deadLetters = r.text("x-dead-letter-exchange")
-	s.deadKey, s.deadHasKey = r.text("x-dead-letter-routing-key")
-	if s.deadHasKey && !s.deadLetters {
-		r.fail("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined")
-	}
 	r.strategy(&s)
 	s.single = r.flag("x-single-active-consumer")
 	s.deliveryLimit = -1
 	if s.quorum {
-		s.deliveryLimit = r.number("x-delivery-limit", -1, defaultDeliveryLimit)
+		s.deliveryLimit = deliveryLimit(args)
 	}
-	return s, r.only(&s)
+	return s, r.err
 }
 
-// milliseconds keeps a time that no clock reaches from running over.
-func milliseconds(n int64) time.Duration {
-	const most = int64(200 * 365 * 24 * time.Hour / time.Millisecond)
-	return time.Duration(min(n, most)) * time.Millisecond
+// deliveryLimit reads a quorum queue's limit. RabbitMQ takes any value, and one that is no number is never reached.
+func deliveryLimit(args wire.Table) int64 {
+	v, there := args["x-delivery-limit"]
+	if !there {
+		return defaultDeliveryLimit
+	}
+	if n, ok := integer(v); ok {
+		return n
+	}
+	return -1
+}
+
+func (r *argumentReader) deadLetters(s *shape) {
+	if v, there := r.args["x-dead-letter-exchange"]; there {
+		if s.deadExchange, s.deadLetters = v.(string); !s.deadLetters && r.err == nil {
+			r.err = wire.Errorf(wire.PreconditionFailed, "invalid type '%s' for arg 'x-dead-letter-exchange' in queue '%s' in vhost '%s'", typeName(v), r.queue, r.vhost)
+		}
+	}
+	s.deadKey, s.deadHasKey = r.text("x-dead-letter-routing-key")
+	if s.deadHasKey && !s.deadLetters {
+		r.fail("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined")
+	}
+}
+
+// longest is the longest time that RabbitMQ takes, ten years in milliseconds.
+const longest = 10 * 365 * 24 * 60 * 60 * 1000
+
+// milliseconds reads a time; it is negative where there is none.
+func (r *argumentReader) milliseconds(name string, least int64) time.Duration {
+	n := r.number(name, least, -1)
+	if n > longest {
+		r.fail(name, fmt.Sprintf("{value_too_large,%d}", n))
+		return 0
+	}
+	return time.Duration(n) * time.Millisecond
 }
 
 func (r *argumentReader) overflow(s *shape) {
@@ -208,29 +237,41 @@ func (r *argumentReader) strategy(s *shape) {
 }
 
 // only refuses arguments that the other queue type has, and those that nothing here has.
-func (r *argumentReader) only(s *shape) *wire.Error {
-	if r.err != nil {
-		return r.err
-	}
+func (r *argumentReader) only(quorum bool) {
 	kind, foreign := "rabbit_classic_queue", []string{"x-delivery-limit", "x-dead-letter-strategy", "x-quorum-initial-group-size"}
-	if s.quorum {
+	if quorum {
 		kind, foreign = "rabbit_quorum_queue", []string{"x-max-priority", "x-queue-mode"}
 	}
 	for _, name := range foreign {
-		if _, there := r.args[name]; there {
-			return wire.Errorf(wire.PreconditionFailed, "invalid arg '%s' for queue '%s' in vhost '%s' of queue type %s", name, r.queue, r.vhost, kind)
+		if _, there := r.args[name]; there && r.err == nil {
+			r.err = wire.Errorf(wire.PreconditionFailed, "invalid arg '%s' for queue '%s' in vhost '%s' of queue type %s", name, r.queue, r.vhost, kind)
 		}
 	}
-	if _, there := r.args["x-max-priority"]; there {
-		return wire.Errorf(wire.NotImplemented, "queue '%s': the embedded broker has no x-max-priority", r.queue)
+	if _, there := r.args["x-max-priority"]; there && r.err == nil {
+		r.err = wire.Errorf(wire.NotImplemented, "queue '%s': the embedded broker has no x-max-priority", r.queue)
 	}
-	return nil
 }
 
-// compared are the arguments of a queue that a later declaration has to give alike, in RabbitMQ's order.
-var compared = []string{
-	"x-expires", "x-message-ttl", "x-max-length", "x-max-length-bytes", "x-single-active-consumer", "x-dead-letter-exchange",
-	"x-dead-letter-routing-key", "x-dead-letter-strategy", "x-overflow", "x-delivery-limit", "x-max-priority",
+// comparedClassic and comparedQuorum are the arguments that a later declaration of the queue has to give alike, in RabbitMQ's order.
+var (
+	comparedClassic = []string{
+		"x-expires", "x-message-ttl", "x-dead-letter-exchange", "x-dead-letter-routing-key", "x-max-length", "x-max-length-bytes", "x-overflow",
+		"x-single-active-consumer", "x-queue-type",
+	}
+	comparedQuorum = []string{
+		"x-dead-letter-exchange", "x-dead-letter-routing-key", "x-dead-letter-strategy", "x-expires", "x-max-length", "x-max-length-bytes",
+		"x-overflow", "x-single-active-consumer", "x-queue-type", "x-delivery-limit", "x-message-ttl",
+	}
+)
+
+// withType are a queue's arguments with its type among them, which is classic where it is not said.
+func withType(arguments wire.Table) wire.Table {
+	if _, there := arguments["x-queue-type"]; there {
+		return arguments
+	}
+	out := wire.Table{"x-queue-type": "classic"}
+	maps.Copy(out, arguments)
+	return out
 }
 
 // inequivalent compares a declaration's arguments with those of what is there.

@@ -1,6 +1,9 @@
 package embedded
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // backlog holds the messages of a queue that are with no consumer, in the order of their places.
 type backlog struct {
@@ -18,16 +21,19 @@ func (b *backlog) push(i *item) {
 	b.bytes += int64(i.size())
 }
 
-// putBack puts a message to its place.
-func (b *backlog) putBack(i *item) {
-	at, _ := slices.BinarySearchFunc(b.back, i.seq, func(other *item, seq uint64) int {
-		if other.seq < seq {
-			return -1
-		}
-		return 1
-	})
-	b.back = slices.Insert(b.back, at, i)
-	b.bytes += int64(i.size())
+// putBack puts messages to their places, at a cost that does not grow with the square of how many come back.
+func (b *backlog) putBack(items []*item) {
+	for _, i := range items {
+		b.bytes += int64(i.size())
+	}
+	if len(items) == 1 {
+		at, _ := slices.BinarySearchFunc(b.back, items[0].seq, func(i *item, seq uint64) int { return cmp.Compare(i.seq, seq) })
+		b.back = slices.Insert(b.back, at, items[0])
+		return
+	}
+	// Both parts are in order or nearly so, which the sort finds quick.
+	b.back = append(b.back, items...)
+	slices.SortFunc(b.back, func(x, y *item) int { return cmp.Compare(x.seq, y.seq) })
 }
 
 // first is the message at the head; nil if there is none.

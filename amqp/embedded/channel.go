@@ -19,13 +19,14 @@ type channel struct {
 	published uint64 // numbered from 1 in confirm mode
 	confirmed uint64 // up to here the client was told
 	prefetch  int    // of consumers to come
+	last      string // the queue declared last, which an empty name means
 
 	mu        sync.Mutex
 	ended     bool
 	tag       uint64
 	unacked   []delivery // by tag; what is settled in the middle has no item
 	first     uint64     // the tag of unacked[0]
-	out       int        // of unacked, not settled
+	out       int        // of unacked, those of consumers that are not settled
 	limit     int        // of out; 0: none
 	consumers map[string]*consumer
 }
@@ -107,7 +108,7 @@ func (ch *channel) method(m wire.Method, d *wire.Decoder) *wire.Error {
 		return nil
 	}
 	if ch.incoming != nil {
-		return wire.Errorf(wire.UnexpectedFrame, "expected content header for class 60, got non content header frame instead")
+		return ch.incoming.unexpected()
 	}
 	switch m {
 	case wire.BasicPublish:
@@ -151,8 +152,11 @@ func (ch *channel) method(m wire.Method, d *wire.Decoder) *wire.Error {
 	case wire.TxSelect.Class():
 		return wire.Errorf(wire.NotImplemented, "the embedded broker has no transactions; publisher confirms are there")
 	}
-	return wire.Errorf(wire.NotImplemented, "method %d of class %d", m.Number(), m.Class())
+	return unimplemented()
 }
+
+// unimplemented is for what no client may send.
+func unimplemented() *wire.Error { return wire.Errorf(wire.CommandInvalid, "unimplemented method") }
 
 func back(requeue bool) outcome {
 	if requeue {
@@ -170,7 +174,7 @@ func (ch *channel) settle(tag uint64, multiple bool, how outcome) *wire.Error {
 		tag = last
 	}
 	at := int(tag - ch.first)
-	if !all && (tag < ch.first || tag > last || !multiple && ch.unacked[at].item == nil) {
+	if !all && (tag < ch.first || tag > last || ch.unacked[at].item == nil) {
 		ch.mu.Unlock()
 		return wire.Errorf(wire.PreconditionFailed, "unknown delivery tag %d", tag)
 	}
@@ -184,8 +188,8 @@ func (ch *channel) settle(tag uint64, multiple bool, how outcome) *wire.Error {
 		ch.forget(1)
 	default:
 		list = append(list, ch.unacked[at])
+		ch.count(ch.unacked[at], -1)
 		ch.unacked[at] = delivery{}
-		ch.out--
 	}
 	var waiting []*queue
 	if ch.limit > 0 {
@@ -201,10 +205,8 @@ func (ch *channel) settle(tag uint64, multiple bool, how outcome) *wire.Error {
 
 // forget drops the first n deliveries, and those after them that are settled; ch.mu is held.
 func (ch *channel) forget(n int) {
-	for i := range n {
-		if ch.unacked[i].item != nil {
-			ch.out--
-		}
+	for _, d := range ch.unacked[:n] {
+		ch.count(d, -1)
 	}
 	for n < len(ch.unacked) && ch.unacked[n].item == nil {
 		n++
@@ -216,6 +218,13 @@ func (ch *channel) forget(n int) {
 		return
 	}
 	ch.unacked = ch.unacked[n:]
+}
+
+// count keeps count of what the channel's limit is about, which what basic.get fetched is not; ch.mu is held.
+func (ch *channel) count(d delivery, n int) {
+	if d.consumer != nil {
+		ch.out += n
+	}
 }
 
 // queues are those that the channel consumes from; ch.mu is held.
@@ -248,7 +257,7 @@ func (ch *channel) note(d delivery, noAck bool) uint64 {
 	switch {
 	case !noAck:
 		ch.unacked = append(ch.unacked, d)
-		ch.out++
+		ch.count(d, 1)
 	case len(ch.unacked) > 0:
 		ch.unacked = append(ch.unacked, delivery{}) // the tags have no gaps
 	default:

@@ -20,7 +20,7 @@ func (ch *channel) basicMethod(m wire.Method, d *wire.Decoder) *wire.Error {
 	case wire.BasicRecover, wire.BasicRecoverAsync:
 		return ch.recover(m, d)
 	}
-	return wire.Errorf(wire.NotImplemented, "method %d of class %d", m.Number(), m.Class())
+	return unimplemented()
 }
 
 func (ch *channel) qos(d *wire.Decoder) *wire.Error {
@@ -43,6 +43,9 @@ func (ch *channel) qos(d *wire.Decoder) *wire.Error {
 	return nil
 }
 
+// replyTo is the queue that is none: RabbitMQ's way of answering without one.
+const replyTo = "amq.rabbitmq.reply-to"
+
 func (ch *channel) consume(d *wire.Decoder) *wire.Error {
 	d.Short()
 	name, tag := d.ShortString(), d.ShortString()
@@ -52,7 +55,10 @@ func (ch *channel) consume(d *wire.Decoder) *wire.Error {
 	if d.Err != nil {
 		return nil // told by the caller
 	}
-	q, fault := ch.conn.vhost.queue(name, ch.conn)
+	if name == replyTo {
+		return wire.Errorf(wire.NotImplemented, "the embedded broker has no direct reply-to (%s)", replyTo)
+	}
+	q, fault := ch.queue(name)
 	if fault != nil {
 		return fault
 	}
@@ -107,7 +113,7 @@ func (ch *channel) cancel(d *wire.Decoder) *wire.Error {
 func (ch *channel) get(d *wire.Decoder) *wire.Error {
 	d.Short()
 	name, noAck := d.ShortString(), d.Bit()
-	q, fault := ch.conn.vhost.queue(name, ch.conn)
+	q, fault := ch.queue(name)
 	if fault != nil {
 		return fault
 	}

@@ -30,7 +30,7 @@ func (ch *channel) exchangeMethod(m wire.Method, d *wire.Decoder) *wire.Error {
 		ch.reply(noWait, ok, nil)
 		return nil
 	}
-	return wire.Errorf(wire.NotImplemented, "method %d of class %d", m.Number(), m.Class())
+	return unimplemented()
 }
 
 func defaultExchange() *wire.Error {
@@ -151,6 +151,18 @@ func (b *binder) exchanges(to string) *wire.Error {
 		return nil
 	}
 	return b.bind(destination{exchange: x}, x.incoming)
+}
+
+// queueNamed is for a queue of that name; where both the name and the key are empty, the key is the queue's name too.
+func (b *binder) queueNamed(name string) *wire.Error {
+	meant, fault := b.ch.meant(name)
+	if fault != nil {
+		return fault
+	}
+	if name == "" && b.key == "" {
+		b.key = meant
+	}
+	return b.queue(meant)
 }
 
 func (b *binder) queue(name string) *wire.Error {

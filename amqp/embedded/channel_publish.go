@@ -19,6 +19,17 @@ type incoming struct {
 	body      []byte
 }
 
+// unexpected is the fault of a frame that is not the one that has to come next; no message is being received where in is nil.
+func (in *incoming) unexpected() *wire.Error {
+	switch {
+	case in == nil:
+		return wire.Errorf(wire.UnexpectedFrame, "expected method frame, got non method frame instead")
+	case !in.begun:
+		return wire.Errorf(wire.UnexpectedFrame, "expected content header for class %d, got non content header frame instead", wire.ClassBasic)
+	}
+	return wire.Errorf(wire.UnexpectedFrame, "expected content body, got non content body frame instead")
+}
+
 func (ch *channel) publish(d *wire.Decoder) *wire.Error {
 	d.Short()
 	in := &incoming{exchange: d.ShortString(), key: d.ShortString(), mandatory: d.Bit()}
@@ -54,7 +65,7 @@ func (ch *channel) header(payload []byte) *wire.Error {
 	}
 	in := ch.incoming
 	if in == nil || in.begun {
-		return wire.Errorf(wire.UnexpectedFrame, "expected method frame, got non method frame instead")
+		return in.unexpected()
 	}
 	size, props, err := wire.ReadHeader(payload)
 	if err != nil {
@@ -78,7 +89,7 @@ func (ch *channel) bodyPart(payload []byte) *wire.Error {
 	}
 	in := ch.incoming
 	if in == nil || !in.begun {
-		return wire.Errorf(wire.UnexpectedFrame, "expected method frame, got non method frame instead")
+		return in.unexpected()
 	}
 	if len(in.body)+len(payload) > in.size {
 		return wire.Errorf(wire.UnexpectedFrame, "the body is longer than its header says")
@@ -123,7 +134,7 @@ func (ch *channel) received() *wire.Error {
 func (ch *channel) checkProperties(m *message) *wire.Error {
 	p := &m.props
 	if p.HasExpiration() {
-		if n, err := strconv.ParseInt(p.Expiration, 10, 64); err != nil || n < 0 {
+		if n, err := strconv.ParseInt(p.Expiration, 10, 64); err != nil || n < 0 || n > longest {
 			return wire.Errorf(wire.PreconditionFailed, "invalid expiration '%s': %s", p.Expiration, expirationFault(p.Expiration))
 		}
 	}
@@ -142,9 +153,12 @@ func (ch *channel) checkProperties(m *message) *wire.Error {
 		for _, item := range list {
 			key, ok := item.(string)
 			if !ok {
-				return wire.Errorf(wire.PreconditionFailed, "invalid message: {unacceptable_type_in_header,%q,%s}", name, typeName(item))
+				continue // RabbitMQ passes over it too
 			}
 			m.keys = append(m.keys, key)
+			if name == "BCC" {
+				m.hidden++
+			}
 		}
 	}
 	if _, there := p.Headers["BCC"]; there {
@@ -159,20 +173,6 @@ func (ch *channel) checkProperties(m *message) *wire.Error {
 	return nil
 }
 
-// withoutCC is for a message that goes on under another routing key.
-func withoutCC(h wire.Table) wire.Table {
-	if _, there := h["CC"]; !there {
-		return h
-	}
-	out := make(wire.Table, len(h))
-	for name, v := range h {
-		if name != "CC" {
-			out[name] = v
-		}
-	}
-	return out
-}
-
 // expirationFault writes what RabbitMQ says of a text that is no number of milliseconds.
 func expirationFault(text string) string {
 	digits := 0
@@ -181,6 +181,9 @@ func expirationFault(text string) string {
 	}
 	if digits == 0 || text == "-" {
 		return "no_integer"
+	}
+	if digits == len(text) && text[0] != '-' {
+		return fmt.Sprintf("{value_too_large,%s}", text)
 	}
 	if digits == len(text) {
 		return fmt.Sprintf("{value_negative,%s}", text)

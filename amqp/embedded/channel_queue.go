@@ -19,7 +19,7 @@ func (ch *channel) queueMethod(m wire.Method, d *wire.Decoder) *wire.Error {
 			return nil // told by the caller
 		}
 		b := binder{ch, from, key, arguments, true}
-		if fault := b.queue(name); fault != nil {
+		if fault := b.queueNamed(name); fault != nil {
 			return fault
 		}
 		ch.reply(noWait, wire.QueueBindOK, nil)
@@ -32,7 +32,7 @@ func (ch *channel) queueMethod(m wire.Method, d *wire.Decoder) *wire.Error {
 			return nil // told by the caller
 		}
 		b := binder{ch, from, key, arguments, false}
-		if fault := b.queue(name); fault != nil {
+		if fault := b.queueNamed(name); fault != nil {
 			return fault
 		}
 		ch.send(wire.QueueUnbindOK, nil)
@@ -40,7 +40,7 @@ func (ch *channel) queueMethod(m wire.Method, d *wire.Decoder) *wire.Error {
 	case wire.QueuePurge:
 		d.Short()
 		name, noWait := d.ShortString(), d.Bit()
-		q, fault := ch.conn.vhost.queue(name, ch.conn)
+		q, fault := ch.queue(name)
 		if fault != nil {
 			return fault
 		}
@@ -50,7 +50,27 @@ func (ch *channel) queueMethod(m wire.Method, d *wire.Decoder) *wire.Error {
 	case wire.QueueDelete:
 		return ch.deleteQueue(d)
 	}
-	return wire.Errorf(wire.NotImplemented, "method %d of class %d", m.Number(), m.Class())
+	return unimplemented()
+}
+
+// meant is the queue that a name stands for: the empty one is that which the channel declared last.
+func (ch *channel) meant(name string) (string, *wire.Error) {
+	if name != "" {
+		return name, nil
+	}
+	if ch.last == "" {
+		return "", wire.Errorf(wire.NotFound, "no previously declared queue")
+	}
+	return ch.last, nil
+}
+
+// queue finds a queue that the channel may use.
+func (ch *channel) queue(name string) (*queue, *wire.Error) {
+	name, fault := ch.meant(name)
+	if fault != nil {
+		return nil, fault
+	}
+	return ch.conn.vhost.queue(name, ch.conn)
 }
 
 // queueDeclaration is what queue.declare says.
@@ -73,13 +93,14 @@ func (ch *channel) declareQueue(d *wire.Decoder) *wire.Error {
 	var there *queue
 	var fault *wire.Error
 	if passive {
-		there, fault = ch.conn.vhost.queue(q.name, ch.conn)
+		there, fault = ch.queue(q.name)
 	} else {
 		there, fault = ch.makeQueue(&q)
 	}
 	if fault != nil {
 		return fault
 	}
+	ch.last = there.name
 	messages, consumers := there.counts()
 	ch.reply(noWait, wire.QueueDeclareOK, func(b []byte) []byte {
 		b = wire.AppendShortString(b, there.name)
@@ -156,22 +177,20 @@ func (q *queue) differs(c *connection, want *queueDeclaration) *wire.Error {
 	if want.autoDelete != q.autoDelete {
 		return differ("auto_delete", "queue", q.name, vhost, quotedBool(want.autoDelete), quotedBool(q.autoDelete))
 	}
-	if received, current := queueType(want.arguments), queueType(q.arguments); received != current {
-		return differ("x-queue-type", "queue", q.name, vhost, "'"+received+"'", "'"+current+"'")
+	compared := comparedClassic
+	if q.quorum {
+		compared = comparedQuorum
 	}
-	return inequivalent("queue", q.name, vhost, compared, want.arguments, q.arguments)
-}
-
-func queueType(arguments wire.Table) string {
-	if s, ok := arguments["x-queue-type"].(string); ok {
-		return s
-	}
-	return "classic"
+	return inequivalent("queue", q.name, vhost, compared, withType(want.arguments), withType(q.arguments))
 }
 
 func (ch *channel) deleteQueue(d *wire.Decoder) *wire.Error {
 	d.Short()
 	name, ifUnused, ifEmpty, noWait := d.ShortString(), d.Bit(), d.Bit(), d.Bit()
+	name, fault := ch.meant(name)
+	if fault != nil {
+		return fault
+	}
 	v := ch.conn.vhost
 	v.mu.RLock()
 	q := v.queues[name]

@@ -33,7 +33,9 @@ type connection struct {
 	cancelNotify  bool
 	blockedNotify bool
 	frameMax      int
+	channelMax    int
 	silence       time.Duration // after which the client counts as gone; 0: never
+	leaveBy       time.Time     // set once the client was told to go
 
 	abortOnce sync.Once
 	mu        sync.Mutex
@@ -44,22 +46,33 @@ type connection struct {
 }
 
 func newConnection(b *Broker, c net.Conn) *connection {
-	conn := &connection{broker: b, net: c, gone: make(chan struct{}), channels: map[uint16]*channel{}, frameMax: frameMax}
+	conn := &connection{broker: b, net: c, gone: make(chan struct{}), channels: map[uint16]*channel{}, frameMax: frameMax, channelMax: channelMax}
 	conn.in = wire.NewReader(deadlineReader{conn})
 	conn.out = newOutput(c, conn.drained)
 	return conn
 }
 
-// deadlineReader gives up on a client that says nothing for too long.
+// deadlineReader gives up on a client that says nothing for too long. Since it is asked only when all that came before is obeyed, it is
+// also the place to send the confirms of that.
 type deadlineReader struct{ c *connection }
 
 func (r deadlineReader) Read(p []byte) (int, error) {
-	if r.c.silence > 0 {
-		if err := r.c.net.SetReadDeadline(time.Now().Add(r.c.silence)); err != nil {
+	r.c.flushConfirms()
+	deadline := r.c.leaveBy
+	if deadline.IsZero() && r.c.silence > 0 {
+		deadline = time.Now().Add(r.c.silence)
+	}
+	if !deadline.IsZero() {
+		if err := r.c.net.SetReadDeadline(deadline); err != nil {
 			return 0, err
 		}
 	}
-	return r.c.net.Read(p)
+	select {
+	case <-r.c.gone: // whose deadline may just have been overwritten
+		return 0, net.ErrClosed
+	default:
+		return r.c.net.Read(p)
+	}
 }
 
 // run serves the client until it is gone.
@@ -82,6 +95,15 @@ func (c *connection) run() {
 func (c *connection) abort() {
 	c.abortOnce.Do(func() { close(c.gone) })
 	c.out.abort()
+}
+
+// dismiss tells the client that the broker ends, and leaves it when that is written.
+func (c *connection) dismiss() {
+	c.abortOnce.Do(func() { close(c.gone) })
+	fault := wire.Errorf(wire.ConnectionForced, "broker forced connection closure with reason 'shutdown'")
+	c.send(wire.ConnectionClose, func(b []byte) []byte { return appendClose(b, fault, 0) })
+	c.out.close()
+	_ = c.net.SetReadDeadline(time.Unix(1, 0)) // an error is that of a connection that is gone
 }
 
 // end gives back all that the client held.
@@ -123,9 +145,6 @@ func (c *connection) serve() error {
 	}
 	var f wire.Frame
 	for {
-		if !c.in.Waiting() {
-			c.flushConfirms()
-		}
 		c.out.waitForRoom()
 		if err := c.in.Read(&f); err != nil {
 			if errors.Is(err, wire.ErrFrame) {
@@ -182,7 +201,7 @@ func (c *connection) obeyChannel(f *wire.Frame) (*wire.Error, wire.Method) {
 			return c.openChannel(f.Channel, m), m
 		}
 		fault := ch.method(m, d)
-		if fault == nil && d.Err != nil {
+		if d.Err != nil { // whatever was made of the half that could be read
 			fault = wire.Errorf(wire.SyntaxError, "malformed arguments")
 		}
 		return fault, m
@@ -201,16 +220,19 @@ func (c *connection) obeyChannel(f *wire.Frame) (*wire.Error, wire.Method) {
 }
 
 func (c *connection) openChannel(number uint16, m wire.Method) *wire.Error {
-	switch {
-	case m != wire.ChannelOpen:
+	if m != wire.ChannelOpen {
 		return wire.Errorf(wire.ChannelError, "expected 'channel.open'")
-	case number > channelMax:
-		return wire.Errorf(wire.NotAllowed, "channel number %d is over the limit of %d", number, channelMax)
 	}
 	ch := newChannel(c, number)
 	c.mu.Lock()
-	c.channels[number] = ch
+	open := len(c.channels)
+	if open < c.channelMax {
+		c.channels[number] = ch
+	}
 	c.mu.Unlock()
+	if open >= c.channelMax {
+		return wire.Errorf(wire.NotAllowed, "number of channels opened (%d) has reached the negotiated channel_max (%d)", open, c.channelMax)
+	}
 	ch.send(wire.ChannelOpenOK, func(b []byte) []byte { return wire.AppendLongString(b, "") })
 	return nil
 }
@@ -233,6 +255,7 @@ func (c *connection) obeyConnection(f *wire.Frame) (done bool, err error) {
 	case f.Type != wire.FrameMethod || d.Err != nil:
 		c.fail(wire.Errorf(wire.UnexpectedFrame, "only methods are for channel 0"), 0)
 	case m == wire.ConnectionClose:
+		c.flushConfirms()
 		c.end() // what the client held is back before it knows that it is gone
 		c.send(wire.ConnectionCloseOK, nil)
 		return true, nil
@@ -240,7 +263,7 @@ func (c *connection) obeyConnection(f *wire.Frame) (done bool, err error) {
 		return true, nil
 	case c.closing:
 	default:
-		c.fail(wire.Errorf(wire.CommandInvalid, "method %d of class %d is not expected here", m.Number(), m.Class()), m)
+		c.fail(wire.Errorf(wire.ChannelError, "unexpected method in connection state running"), m)
 	}
 	return false, nil
 }
@@ -253,11 +276,12 @@ func (c *connection) fail(fault *wire.Error, on wire.Method) {
 	if c.closing {
 		return
 	}
+	c.flushConfirms()
 	c.closing = true
+	c.leaveBy = time.Now().Add(closeTimeout)
 	c.broker.logf("%s: %v", c.net.RemoteAddr(), fault)
 	c.end()
 	c.send(wire.ConnectionClose, func(b []byte) []byte { return appendClose(b, fault, on) })
-	c.silence = closeTimeout
 }
 
 func appendClose(b []byte, fault *wire.Error, on wire.Method) []byte {

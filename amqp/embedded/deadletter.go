@@ -8,65 +8,80 @@ import (
 // retryDead is how long dead letters that must not be lost wait for a target that does not take them.
 const retryDead = 50 * time.Millisecond
 
-// bury hands what has died to the queue's dead-letter exchange. No lock is held.
-func (q *queue) bury(dead []dying) {
-	if !q.deadLetters {
-		return
-	}
-	for at, d := range dead {
-		if q.handOver(d) || !q.atLeastOnce {
-			continue
-		}
+// bury hands what has died to the queue's dead-letter exchange, one after another in the order of their deaths. No lock is held; q.burying is
+// set, by who calls.
+func (q *queue) bury() {
+	for {
 		q.mu.Lock()
-		if !q.deleted {
-			q.limbo = append(q.limbo, dead[at:]...) // in order
-			q.armRetry()
+		if len(q.dead) == 0 || q.deleted {
+			q.burying = false
+			q.mu.Unlock()
+			return
 		}
+		batch := q.dead
+		q.dead = nil
 		q.mu.Unlock()
-		return
+		for at := range batch {
+			if !q.handOver(&batch[at]) && q.atLeastOnce {
+				q.buryLater(batch[at:])
+				return
+			}
+			q.buried(batch[at].item)
+		}
 	}
 }
 
-func (q *queue) armRetry() {
+// buried forgets a dead letter.
+func (q *queue) buried(i *item) {
+	q.mu.Lock()
+	q.deadCount--
+	q.deadBytes -= int64(i.size())
+	q.mu.Unlock()
+}
+
+// buryLater keeps dead letters that no queue took, for another attempt. q.burying stays set until then, so that none overtakes them.
+func (q *queue) buryLater(batch []dying) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.deleted {
+		return
+	}
+	q.dead = append(batch, q.dead...)
 	if q.retry == nil {
-		q.retry = time.AfterFunc(retryDead, q.buryAgain)
+		q.retry = q.vhost.broker.afterFunc(retryDead, q.bury)
 		return
 	}
 	q.retry.Reset(retryDead)
 }
 
-func (q *queue) buryAgain() {
-	q.mu.Lock()
-	dead := q.limbo
-	q.limbo = nil
-	q.mu.Unlock()
-	q.bury(dead)
-}
-
-// handOver publishes a dead letter. It reports false where no queue has it in the end.
-func (q *queue) handOver(d dying) bool {
+// handOver publishes a dead letter. It reports false where no queue has it in the end, or not all that should.
+func (q *queue) handOver(d *dying) bool {
 	m := q.letter(d)
 	targets, ok := q.vhost.route(q.deadExchange, m)
 	if !ok {
+		if !q.atLeastOnce {
+			q.vhost.broker.logf("queue %q: a dead letter (%s) is lost: there is no exchange %q", q.name, d.reason, q.deadExchange)
+		}
 		return false
 	}
-	taken := 0
+	all := len(targets) > 0
 	for _, target := range targets {
-		if cycles(target.name, m.deaths) {
-			taken++ // dropped there, as on RabbitMQ: it would go round for ever
+		if cycles(target.name, m.deaths) { // dropped there, as on RabbitMQ: it would go round for ever
+			q.vhost.broker.logf("queue %q: a dead letter (%s) is dropped: it would come to queue %q again and again", q.name, d.reason, target.name)
 			continue
 		}
-		if target.enqueue(m) {
-			taken++
+		if !slices.Contains(d.taken, target) && target.enqueue(m) {
+			d.taken = append(d.taken, target)
 		}
+		all = all && slices.Contains(d.taken, target)
 	}
-	return taken > 0 && taken == len(targets)
+	return all
 }
 
 // letter is the message as it goes to the dead-letter exchange.
-func (q *queue) letter(d dying) *message {
+func (q *queue) letter(d *dying) *message {
 	m := *d.item.msg
-	entry := death{queue: q.name, reason: d.reason, count: 1, exchange: m.exchange, keys: m.keys, first: time.Now()}
+	entry := death{queue: q.name, reason: d.reason, count: 1, exchange: m.exchange, keys: m.keys[:len(m.keys)-m.hidden], first: time.Now()}
 	if m.props.HasExpiration() {
 		entry.expiration = m.props.Expiration
 		m.props.DropExpiration()
@@ -81,8 +96,7 @@ func (q *queue) letter(d dying) *message {
 	m.deaths = slices.Insert(m.deaths, 0, entry)
 	m.exchange = q.deadExchange
 	if q.deadHasKey {
-		m.keys = []string{q.deadKey}
-		m.props.Headers = withoutCC(m.props.Headers)
+		m.keys, m.hidden = []string{q.deadKey}, 0
 	}
 	return &m
 }

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Options say how a broker is started. The zero value is a broker on a free port of the loopback interface.
@@ -42,6 +43,7 @@ type Broker struct {
 	mu          sync.Mutex
 	connections map[*connection]struct{}
 	closed      bool
+	done        chan struct{} // closed with the broker
 	gate        *gate
 }
 
@@ -63,7 +65,7 @@ func Start(o Options) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded broker: %w", err)
 	}
-	b := &Broker{options: o, listener: listener, vhosts: map[string]*vhost{}, connections: map[*connection]struct{}{}, gate: newGate()}
+	b := &Broker{options: o, listener: listener, vhosts: map[string]*vhost{}, connections: map[*connection]struct{}{}, done: make(chan struct{}), gate: newGate()}
 	for _, name := range append([]string{"/"}, o.VHosts...) {
 		b.vhosts[name] = newVHost(b, name)
 	}
@@ -81,16 +83,25 @@ func loopback(addr string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
+// acceptPause is how long a broker waits after it could not take a connection on, for lack of files or memory.
+const acceptPause = 50 * time.Millisecond
+
 func (b *Broker) accept() {
 	for {
 		c, err := b.listener.Accept()
-		if err != nil {
-			if !errors.Is(err, net.ErrClosed) {
-				b.logf("accept: %v", err)
-			}
+		if err == nil {
+			b.serve(c)
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		b.serve(c)
+		b.logf("accept: %v", err)
+		select {
+		case <-b.done:
+			return
+		case <-time.After(acceptPause):
+		}
 	}
 }
 
@@ -121,12 +132,16 @@ func (b *Broker) URL() string {
 	return u.String()
 }
 
-// Close ends all connections and waits until nothing of the broker is left. All messages are lost.
+// Close tells all clients that the broker ends (320 CONNECTION_FORCED), cuts them off, and waits until nothing of the broker is left, which takes
+// at most two seconds where a client does not read. All messages are lost. Closing again does nothing.
 func (b *Broker) Close() error {
 	b.mu.Lock()
-	b.closed = true
+	if !b.closed {
+		b.closed = true
+		close(b.done)
+	}
 	for c := range b.connections {
-		c.abort()
+		c.dismiss()
 	}
 	b.mu.Unlock()
 	err := b.listener.Close()
@@ -145,6 +160,21 @@ func (b *Broker) logf(format string, args ...any) {
 	if b.options.Logf != nil {
 		b.options.Logf(format, args...)
 	}
+}
+
+// afterFunc calls f after a while, in a goroutine that Close waits for; a broker that is closed calls nothing.
+func (b *Broker) afterFunc(after time.Duration, f func()) *time.Timer {
+	return time.AfterFunc(after, func() {
+		b.mu.Lock()
+		if b.closed {
+			b.mu.Unlock()
+			return
+		}
+		b.wg.Add(1)
+		b.mu.Unlock()
+		defer b.wg.Done()
+		f()
+	})
 }
 
 // newName makes a name for a queue or consumer that is given none.

@@ -122,18 +122,21 @@ func (c *connection) tune() error {
 	if err != nil {
 		return err
 	}
-	d.Short() // its channels are bounded by ours
+	channels := int(d.Short())
 	size := int(d.Long())
 	beat := time.Duration(d.Short()) * time.Second
 	if d.Err != nil {
 		return handshakeErrorf("%w", d.Err)
 	}
-	if size != 0 && (size < wire.MinFrameMax || size > frameMax) {
-		return handshakeErrorf("a frame size of %d", size)
+	switch { // with 0 a client would set no limit, which is more than was offered
+	case channels == 0 || channels > channelMax:
+		return handshakeErrorf("negotiated channel_max = %d is higher than the maximum allowed value (%d)", channels, channelMax)
+	case size == 0 || size > frameMax:
+		return handshakeErrorf("negotiated frame_max = %d is higher than the maximum allowed value (%d)", size, frameMax)
+	case size < wire.MinFrameMax:
+		return handshakeErrorf("negotiated frame_max = %d is lower than the minimum allowed value (%d)", size, wire.MinFrameMax)
 	}
-	if size != 0 {
-		c.frameMax = size
-	}
+	c.channelMax, c.frameMax = channels, size
 	c.in.SetMax(c.frameMax)
 	if beat > 0 {
 		c.silence = beat * 2

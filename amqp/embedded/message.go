@@ -10,7 +10,8 @@ import (
 // message is a message as it was published. It is shared by all queues that it is in, and never changed.
 type message struct {
 	exchange string
-	keys     []string // the routing key, and those of the CC header
+	keys     []string // the routing key, those of the CC header, those of BCC
+	hidden   int      // of keys, the last: BCC's, which no header shows
 	props    wire.Properties
 	body     []byte
 	deaths   []death // newest first

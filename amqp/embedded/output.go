@@ -91,6 +91,9 @@ func (o *output) run() {
 		o.full = false
 		o.room.Broadcast()
 		o.mu.Unlock()
+		if full {
+			o.drained() // the next deliveries are gathered while these are written
+		}
 		if len(out) > 0 {
 			if _, err := o.conn.Write(out); err != nil {
 				o.abort()
@@ -99,9 +102,6 @@ func (o *output) run() {
 		}
 		if spare = out; cap(spare) > keptBuffer {
 			spare = nil
-		}
-		if full {
-			o.drained()
 		}
 		if len(out) > 0 {
 			continue

@@ -26,10 +26,13 @@ type queue struct {
 	backlog   backlog
 	unacked   int
 	consumers []*consumer // by priority; those of one priority take turns
-	limbo     []dying     // dead letters that could not be handed over yet (at least once)
+	dead      []dying     // on their way to the dead-letter exchange, oldest first
+	burying   bool        // somebody hands dead over
+	deadCount int64       // of those that no queue has yet, and their bytes
+	deadBytes int64
 	head      *time.Timer // until the message at the head expires
 	unused    *time.Timer // until the queue expires
-	retry     *time.Timer // until the dead letters in limbo are tried again
+	retry     *time.Timer // until dead is tried again, where dead letters must not be lost
 }
 
 // consumer is a basic.consume.
@@ -48,6 +51,7 @@ type consumer struct {
 type dying struct {
 	item   *item
 	reason string
+	taken  []*queue // that have it already, of those that it should go to (at least once)
 }
 
 // The reasons of x-death.
@@ -70,15 +74,36 @@ func (q *queue) enqueue(m *message) bool {
 		return false
 	}
 	q.seq++
-	q.backlog.push(&item{msg: m, seq: q.seq, expires: q.deadline(m)})
-	dead := q.deliver(nil)
+	i := &item{msg: m, seq: q.seq}
+	q.backlog.push(i)
+	q.deliver() // before it can expire: a TTL of 0 is for consumers that wait
+	i.expires = q.deadline(m)
 	for !q.reject && q.over() {
-		dead = append(dead, dying{q.backlog.pop(), diedMaxLen})
+		q.die(q.backlog.pop(), diedMaxLen)
 	}
-	q.armHead()
-	q.mu.Unlock()
-	q.bury(dead)
+	q.expireHead()
+	q.unlock()
 	return true
+}
+
+// unlock lets the queue go after a change: it sees to the next expiry, and hands over what has died.
+func (q *queue) unlock() {
+	q.armHead()
+	begin := len(q.dead) > 0 && !q.burying && !q.deleted
+	q.burying = q.burying || begin
+	q.mu.Unlock()
+	if begin {
+		q.bury()
+	}
+}
+
+// die takes note of a message that has left the backlog for the dead letters.
+func (q *queue) die(i *item, reason string) {
+	if q.deadLetters {
+		q.dead = append(q.dead, dying{item: i, reason: reason})
+		q.deadCount++
+		q.deadBytes += int64(i.size())
+	}
 }
 
 // deadline is when a message expires: by its own or the queue's TTL, whichever is sooner.
@@ -95,28 +120,28 @@ func (q *queue) deadline(m *message) time.Time {
 
 // full reports whether one more message would be over a limit; q.mu is held, as in all that follows without a word on it.
 func (q *queue) full(m *message) bool {
-	return q.maxLength >= 0 && int64(q.backlog.len()) >= q.maxLength ||
-		q.maxBytes >= 0 && q.backlog.bytes+int64(len(m.body)) > q.maxBytes
+	count, bytes := int64(q.backlog.len()), q.backlog.bytes+int64(len(m.body))
+	if q.atLeastOnce { // what waits for its dead-letter queue is still here
+		count, bytes = count+q.deadCount, bytes+q.deadBytes
+	}
+	return q.maxLength >= 0 && count >= q.maxLength || q.maxBytes >= 0 && bytes > q.maxBytes
 }
 
 func (q *queue) over() bool {
 	return q.maxLength >= 0 && int64(q.backlog.len()) > q.maxLength || q.maxBytes >= 0 && q.backlog.bytes > q.maxBytes
 }
 
-// deliver hands messages to consumers for as long as there are both, and adds what has expired at the head to dead.
-func (q *queue) deliver(dead []dying) []dying {
+// deliver hands messages to consumers for as long as there are both. What has expired at the head dies.
+func (q *queue) deliver() {
 	for {
+		q.expireHead()
 		i := q.backlog.first()
 		if i == nil {
-			return dead
+			return
 		}
 		c := q.pick()
 		if c == nil {
-			return q.expireHead(dead)
-		}
-		if !i.expires.IsZero() && !time.Now().Before(i.expires) {
-			dead = append(dead, dying{q.backlog.pop(), diedExpired})
-			continue
+			return
 		}
 		if !c.channel.deliver(c, i) {
 			q.consumers = slices.DeleteFunc(q.consumers, func(other *consumer) bool { return other == c }) // its channel is closing
@@ -159,11 +184,10 @@ func (c *consumer) hasRoom() bool {
 }
 
 // expireHead takes expired messages from the head. One behind another that lives longer waits for it, as on RabbitMQ.
-func (q *queue) expireHead(dead []dying) []dying {
+func (q *queue) expireHead() {
 	for i := q.backlog.first(); i != nil && !i.expires.IsZero() && !time.Now().Before(i.expires); i = q.backlog.first() {
-		dead = append(dead, dying{q.backlog.pop(), diedExpired})
+		q.die(q.backlog.pop(), diedExpired)
 	}
-	return dead
 }
 
 // armHead sets the timer for the message at the head.
@@ -177,7 +201,7 @@ func (q *queue) armHead() {
 	}
 	wait := time.Until(i.expires)
 	if q.head == nil {
-		q.head = time.AfterFunc(wait, q.kick)
+		q.head = q.vhost.broker.afterFunc(wait, q.kick)
 		return
 	}
 	q.head.Reset(wait)
@@ -190,16 +214,14 @@ func (q *queue) kick() {
 		q.mu.Unlock()
 		return
 	}
-	dead := q.deliver(nil)
-	q.armHead()
-	q.mu.Unlock()
-	q.bury(dead)
+	q.deliver()
+	q.unlock()
 }
 
 // get takes the message at the head for basic.get; nil where there is none. hand is called with it while the queue is locked.
 func (q *queue) get(noAck bool, hand func(i *item, left int)) *item {
 	q.mu.Lock()
-	dead := q.expireHead(nil)
+	q.expireHead()
 	i := q.backlog.pop()
 	if i != nil {
 		if !noAck {
@@ -207,10 +229,8 @@ func (q *queue) get(noAck bool, hand func(i *item, left int)) *item {
 		}
 		hand(i, q.backlog.len())
 	}
-	q.armHead()
 	q.touch()
-	q.mu.Unlock()
-	q.bury(dead)
+	q.unlock()
 	return i
 }
 
@@ -225,38 +245,42 @@ const (
 
 // settle takes deliveries back from their consumers.
 func (q *queue) settle(deliveries []delivery, how outcome) {
-	var dead []dying
 	q.mu.Lock()
 	for _, d := range deliveries {
 		if q.unacked--; d.consumer != nil {
 			d.consumer.unacked--
 		}
-		switch {
-		case q.deleted, how == acked:
-		case how == rejected:
-			dead = append(dead, dying{d.item, diedRejected})
-		default:
-			dead = q.putBack(d.item, dead)
+	}
+	if q.deleted {
+		q.mu.Unlock()
+		return
+	}
+	switch how {
+	case rejected:
+		for _, d := range deliveries {
+			q.die(d.item, diedRejected)
 		}
+	case requeued:
+		q.putBack(deliveries)
 	}
-	if !q.deleted {
-		dead = q.deliver(dead)
-		q.armHead()
-	}
-	q.mu.Unlock()
-	q.bury(dead)
+	q.deliver()
+	q.unlock()
 }
 
-// putBack returns a message to its place, unless it has come back too often.
-func (q *queue) putBack(i *item, dead []dying) []dying {
-	again := *i
-	again.redelivered = true
-	again.returned++
-	if q.quorum && q.deliveryLimit >= 0 && int64(again.returned) > q.deliveryLimit {
-		return append(dead, dying{&again, diedLimit})
+// putBack returns messages to their places, but for those that have come back too often.
+func (q *queue) putBack(deliveries []delivery) {
+	items := make([]*item, 0, len(deliveries))
+	for _, d := range deliveries {
+		again := *d.item
+		again.redelivered = true
+		again.returned++
+		if q.quorum && q.deliveryLimit >= 0 && int64(again.returned) > q.deliveryLimit {
+			q.die(&again, diedLimit)
+			continue
+		}
+		items = append(items, &again)
 	}
-	q.backlog.putBack(&again)
-	return dead
+	q.backlog.putBack(items)
 }
 
 // purge drops all that is with no consumer.
@@ -269,9 +293,10 @@ func (q *queue) purge() int {
 	return n
 }
 
-// counts are the messages that are ready and the consumers.
+// counts are the messages that are ready and the consumers. Asking is using, for x-expires.
 func (q *queue) counts() (messages, consumers int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.touch()
 	return q.backlog.len(), len(q.consumers)
 }

@@ -24,13 +24,14 @@ func (q *queue) subscribe(c *consumer, started func()) *wire.Error {
 	if at < 0 {
 		at = len(q.consumers)
 	}
+	if q.single && !q.quorum {
+		at = max(at, min(1, len(q.consumers))) // classic queues keep their active consumer, quorum queues change to the higher priority
+	}
 	q.consumers = slices.Insert(q.consumers, at, c)
 	q.touch()
 	started()
-	dead := q.deliver(nil)
-	q.armHead()
-	q.mu.Unlock()
-	q.bury(dead)
+	q.deliver()
+	q.unlock()
 	return nil
 }
 
@@ -40,10 +41,8 @@ func (q *queue) unsubscribe(c *consumer) {
 	q.consumers = slices.DeleteFunc(q.consumers, func(other *consumer) bool { return other == c })
 	gone := q.autoDelete && len(q.consumers) == 0 && !q.deleted
 	q.touch()
-	dead := q.deliver(nil) // to who is next, where only one is active
-	q.armHead()
-	q.mu.Unlock()
-	q.bury(dead)
+	q.deliver() // to who is next, where only one is active
+	q.unlock()
 	if gone {
 		q.vhost.deleteQueue(q)
 	}
@@ -55,7 +54,7 @@ func (q *queue) touch() {
 		return
 	}
 	if q.unused == nil {
-		q.unused = time.AfterFunc(q.expires, q.expire)
+		q.unused = q.vhost.broker.afterFunc(q.expires, q.expire)
 	}
 	if len(q.consumers) > 0 {
 		q.unused.Stop()
@@ -80,7 +79,7 @@ func (q *queue) end() int {
 	q.deleted = true
 	n := q.backlog.len()
 	consumers := q.consumers
-	q.backlog, q.consumers, q.limbo = backlog{}, nil, nil
+	q.backlog, q.consumers, q.dead = backlog{}, nil, nil
 	for _, t := range []*time.Timer{q.head, q.unused, q.retry} {
 		if t != nil {
 			t.Stop()

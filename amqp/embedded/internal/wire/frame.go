@@ -53,9 +53,6 @@ func NewReader(r io.Reader) *Reader {
 // SetMax sets the agreed size of a frame, in bytes.
 func (r *Reader) SetMax(n int) { r.max = n }
 
-// Waiting reports whether something is read already and not handed out yet.
-func (r *Reader) Waiting() bool { return r.in.Buffered() > 0 }
-
 // ReadHeader reads the eight bytes that a connection begins with.
 func (r *Reader) ReadHeader() (string, error) {
 	var b [8]byte
