@@ -127,7 +127,9 @@ var attempts = []attempt{
 	{"CC that is no list", publish("suitex", amqp091.Publishing{Headers: table("CC", "x")})},
 	{"BCC with a number", publish("suitex", amqp091.Publishing{Headers: table("BCC", []any{int32(1)})})},
 	{"body over the limit", publish("suitex", amqp091.Publishing{Body: make([]byte, 17<<20)})},
+	//lint:ignore SA1019 clients use it all the same
 	{"recover with requeue", func(ch *amqp091.Channel) error { return ch.Recover(true) }},
+	//lint:ignore SA1019 clients use it all the same
 	{"recover without requeue", func(ch *amqp091.Channel) error { return ch.Recover(false) }},
 	{"flow off", func(ch *amqp091.Channel) error { return ch.Flow(false) }},
 	{"another's exclusive queue", func(ch *amqp091.Channel) error {

@@ -222,6 +222,7 @@ func TestMultipleAcks(t *testing.T) {
 			}
 			settled(t, ch)
 			ch.Close()
+			within(t, what+": to have back what was held", func() bool { return s.depth(q) == len(c.left) })
 			equal(t, what+": left", s.texts(q), c.left)
 		}
 	})

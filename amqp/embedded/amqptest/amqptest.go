@@ -10,7 +10,7 @@ import (
 	"github.com/eventrouter/eventrouter/amqp/embedded"
 )
 
-// Broker starts an embedded broker that ends with the test..
+// Broker starts an embedded broker that ends with the test.
 func Broker(t testing.TB) *embedded.Broker {
 	t.Helper()
 	return Start(t, embedded.Options{})
