@@ -8,15 +8,14 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 )
 
-// acker settles the deliveries of one channel. It gathers acknowledgements, so that one frame stands for many where the consumer
-// is quick; none waits longer than ackDelay, and none when there is nothing else to do.
+// acker settles the deliveries of one channel. It gathers acknowledgements, so that one frame stands for many, which a quorum queue then settles with
+// one entry in its log; none waits longer than ackDelay.
 type acker struct {
 	ch     *amqp091.Channel
 	enough int // acknowledgements that are sent at once
 
 	mu      sync.Mutex
 	closed  bool
-	idle    bool    // no delivery is waiting to be handed out
 	first   uint64  // the tag that states[0] is of
 	states  []state // of the deliveries handed out, in their order
 	waiting int     // acknowledged, not sent
@@ -34,7 +33,7 @@ const (
 )
 
 const (
-	ackDelay = time.Millisecond
+	ackDelay = 5 * time.Millisecond
 	maxAcks  = 128
 )
 
@@ -53,7 +52,6 @@ func (a *acker) hand(tag uint64) *settler {
 		a.states = append(a.states, stateOut)
 	}
 	a.out++
-	a.idle = false
 	return &settler{acker: a, tag: tag}
 }
 
@@ -95,7 +93,7 @@ func (s *settler) settle(f func(*acker) error) error {
 func (a *acker) ack(tag uint64) error {
 	a.states[tag-a.first] = stateAck
 	a.waiting++
-	if a.waiting >= a.enough || a.out == 0 && a.idle {
+	if a.waiting >= a.enough {
 		return a.send()
 	}
 	if a.waiting == 1 {
@@ -116,16 +114,6 @@ func (a *acker) flush() {
 	defer a.mu.Unlock()
 	if !a.closed {
 		_ = a.send() // an error is that of a closed channel: the events come again
-	}
-}
-
-// setIdle says that no more deliveries are at hand, so that nothing is gained by waiting for more acknowledgements.
-func (a *acker) setIdle() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.idle = true
-	if a.waiting > 0 && a.out == 0 && !a.closed {
-		_ = a.send() // as in flush
 	}
 }
 

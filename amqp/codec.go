@@ -56,10 +56,14 @@ func encode(m *router.Message) amqp091.Publishing {
 	for name, v := range e.Attributes {
 		h[attributePrefix+name] = toWire(v)
 	}
-	h[attributePrefix+"specversion"] = "1.0"
-	put(h, attributePrefix+"type", e.Type)
-	put(h, attributePrefix+"id", e.ID)
-	put(h, attributePrefix+"source", e.Source)
+	if e.Source != "" {
+		// It is a CloudEvent, which has a source always. Any other event stays as plain as it came, with its type in the routing key and its id in
+		// the message-id: headers cost a broker about as much as the rest of a small message.
+		h[attributePrefix+"specversion"] = "1.0"
+		put(h, attributePrefix+"type", e.Type)
+		put(h, attributePrefix+"id", e.ID)
+		put(h, attributePrefix+"source", e.Source)
+	}
 	put(h, attributePrefix+"subject", e.Subject)
 	if !e.Time.IsZero() {
 		h[attributePrefix+"time"] = e.Time.Format(time.RFC3339Nano)

@@ -124,18 +124,6 @@ func (sub *subscription) deliver(ctx context.Context, deliveries <-chan amqp091.
 				return false
 			}
 			sub.hand(&d, a)
-			continue
-		default:
-		}
-		a.setIdle()
-		select {
-		case <-ctx.Done():
-			return true
-		case d, ok := <-deliveries:
-			if !ok {
-				return false
-			}
-			sub.hand(&d, a)
 		}
 	}
 }
@@ -153,7 +141,6 @@ func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker) {
 	if err := ch.Cancel(consumerTag, true); err != nil {
 		return // the connection is gone, and with it all deliveries
 	}
-	a.setIdle()
 	sub.await(context.Background(), s, a)
 }
 

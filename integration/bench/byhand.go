@@ -43,33 +43,6 @@ func direct(url string) (*amqp091.Connection, *amqp091.Channel, error) {
 	return conn, ch, err
 }
 
-// declareByHand makes the topology of every contender but watermill anew: a topic and a direct exchange, a quorum queue for each pipeline, and one for the loop.
-func declareByHand(s setting) error {
-	conn, ch, err := direct(s.url)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	quorum := amqp091.Table{"x-queue-type": "quorum"}
-	errs := []error{
-		ch.ExchangeDeclare(exchange, "topic", true, false, false, false, nil),
-		ch.ExchangeDeclare(matched, "direct", true, false, false, false, nil),
-	}
-	queues := []string{match}
-	for i := range s.pipelines {
-		queues = append(queues, queueName(i))
-	}
-	for i, name := range queues {
-		_, deleted := ch.QueueDelete(name, false, false, false)
-		_, declared := ch.QueueDeclare(name, true, false, false, false, quorum)
-		errs = append(errs, deleted, declared)
-		if i > 0 {
-			errs = append(errs, ch.QueueBind(name, "order.*", exchange, false, nil), ch.QueueBind(name, fmt.Sprintf("p%d", i-1), matched, false, nil))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // confirming publishes on a channel with a window of unconfirmed messages; wait returns when all are confirmed.
 func confirming(ch *amqp091.Channel) (publish func(exchange, key string, m amqp091.Publishing) error, wait func() error, err error) {
 	if err := ch.Confirm(false); err != nil {
@@ -146,8 +119,8 @@ func consumeByHand(url, queue string, n int) error {
 }
 
 // publishByHand is contender a.
-func publishByHand(_ context.Context, s setting) (time.Duration, error) {
-	if err := declareByHand(s); err != nil {
+func publishByHand(ctx context.Context, s setting) (time.Duration, error) {
+	if _, err := declare(ctx, s, ""); err != nil {
 		return 0, err
 	}
 	conn, ch, err := direct(s.url)
@@ -179,8 +152,8 @@ func publishByHand(_ context.Context, s setting) (time.Duration, error) {
 }
 
 // fill puts the events into the queue of the loop.
-func fill(s setting) error {
-	if err := declareByHand(s); err != nil {
+func fill(ctx context.Context, s setting) error {
+	if _, err := declare(ctx, s, condition); err != nil {
 		return err
 	}
 	conn, ch, err := direct(s.url)
@@ -202,8 +175,8 @@ func fill(s setting) error {
 }
 
 // loopByHand is contender c: it takes events from a queue, publishes each once for all pipelines, and acknowledges after the confirm.
-func loopByHand(_ context.Context, s setting) (time.Duration, error) {
-	if err := fill(s); err != nil {
+func loopByHand(ctx context.Context, s setting) (time.Duration, error) {
+	if err := fill(ctx, s); err != nil {
 		return 0, err
 	}
 	conn, in, err := direct(s.url)
