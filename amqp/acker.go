@@ -174,6 +174,13 @@ func (a *acker) close() {
 	}
 }
 
+// used reports whether any delivery was handed out.
+func (a *acker) used() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.first+uint64(len(a.states)) > 1
+}
+
 // settled returns a channel that is closed when nothing is out any more.
 func (a *acker) settled() <-chan struct{} {
 	a.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -22,9 +23,13 @@ type Broker struct {
 	topology  *declarer
 	publish   *link
 	consume   *link
+	changing  sync.Mutex // held by the one Lock of this process
 }
 
-var _ router.Broker = (*Broker)(nil)
+var (
+	_ router.Broker  = (*Broker)(nil)
+	_ router.Changer = (*Broker)(nil)
+)
 
 // New makes a broker of one or several URLs, separated by commas, of the nodes of one cluster:
 // amqp://user:password@host:5672/vhost or amqps://… . Nothing is dialled before Run. An error never shows a password.
@@ -34,7 +39,7 @@ func New(urls string, o Options) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{options: o, topology: &declarer{}}
+	b := &Broker{options: o, topology: &declarer{problem: o.Hooks.Problem}}
 	b.publisher = newPublisher(&b.options, b.topology)
 	b.publish = newLink("publish", endpoints, &b.options, b.openPublisher)
 	b.consume = newLink("consume", endpoints, &b.options, nil)
@@ -43,7 +48,7 @@ func New(urls string, o Options) (*Broker, error) {
 
 // openPublisher brings the topology onto a new connection, and publishes through it until it is lost.
 func (b *Broker) openPublisher(ctx context.Context, s *session) error {
-	if err := b.topology.again(ctx, s); err != nil {
+	if err := b.topology.again(ctx, s, false); err != nil {
 		return err
 	}
 	return b.publisher.open(s)

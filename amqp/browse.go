@@ -61,10 +61,28 @@ func (b *Broker) Browse(ctx context.Context, queue string, sources []string, vis
 		out.Queue = queue
 		out.Settler = a.hand(d.DeliveryTag)
 		if !visit(out) {
-			return nil
+			left--
+			break
 		}
 	}
+	takeRest(ch, queue, left, a)
 	return context.Cause(ctx)
+}
+
+// inOrder is how many events that nobody looks at are taken for the sake of their order.
+const inOrder = 1000
+
+// takeRest takes what is left behind the place at which a look ended, so that all is given back in its order. A quorum queue puts what comes back
+// behind what came back before, and both before all others: after a look at everything, one at the first few would
+// put those last. A long queue is not taken whole for that.
+func takeRest(ch *amqp091.Channel, queue string, left int, a *acker) {
+	for ; left > 0 && left <= inOrder; left-- {
+		d, ok, err := ch.Get(queue, false)
+		if err != nil || !ok {
+			return // only the order is at stake
+		}
+		a.hand(d.DeliveryTag)
+	}
 }
 
 // channelFor opens a channel for calls that ctx bounds; closeChannel ends it.

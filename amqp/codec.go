@@ -240,7 +240,7 @@ func decodeAttribute(e *event.Event, name string, v any) string {
 		return ""
 	case "time":
 		if t, ok := v.(time.Time); ok {
-			e.Time = t
+			e.Time = t.UTC()
 		} else if t, err := time.Parse(time.RFC3339Nano, text); isText && err == nil {
 			e.Time = t
 		}

@@ -1,13 +1,14 @@
 package amqp
 
 import (
+	"context"
 	"net"
 	"sync"
 	"time"
 )
 
 // bufferedConn gathers what is written while an earlier write is under way, so that many small messages cost one system call.
-// Write never blocks: what waits is bounded by the window of unconfirmed messages. A peer that takes nothing for
+// Write never blocks, so that it can be given up on; who has much to write waits for room first. A peer that takes nothing for
 // stall (while stalled writes count, see pause) loses its connection.
 type bufferedConn struct {
 	net.Conn
@@ -18,7 +19,8 @@ type bufferedConn struct {
 	pending []byte
 	err     error
 	closed  bool
-	paused  bool // the broker said that it reads nothing for now
+	paused  bool          // the broker said that it reads nothing for now
+	taken   chan struct{} // closed when pending is written or given up; nil while nobody waits for that
 
 	done chan struct{} // closed when the flusher has ended
 }
@@ -46,8 +48,41 @@ func (b *bufferedConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// maxKept is the largest buffer that is kept for reuse, in bytes.
-const maxKept = 1 << 20
+const (
+	// maxPending is how many bytes wait to be written before room makes its callers wait.
+	maxPending = 1 << 20
+	// maxKept is the largest buffer that is kept for reuse, in bytes.
+	maxKept = 4 << 20
+)
+
+// room waits until little waits to be written, or the connection has ended. The error is that of ctx.
+func (b *bufferedConn) room(ctx context.Context) error {
+	for {
+		b.mu.Lock()
+		if len(b.pending) < maxPending || b.closed || b.err != nil {
+			b.mu.Unlock()
+			return nil
+		}
+		if b.taken == nil {
+			b.taken = make(chan struct{})
+		}
+		taken := b.taken
+		b.mu.Unlock()
+		select {
+		case <-taken:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// tell wakes those who wait for room; b.mu is held.
+func (b *bufferedConn) tell() {
+	if b.taken != nil {
+		close(b.taken)
+		b.taken = nil
+	}
+}
 
 func (b *bufferedConn) flush() {
 	defer close(b.done)
@@ -65,11 +100,13 @@ func (b *bufferedConn) flush() {
 			out = nil
 		}
 		out, b.pending = b.pending, out[:0]
+		b.tell()
 		b.mu.Unlock()
 		if err := b.write(out); err != nil {
 			b.mu.Lock()
 			b.err = err
 			b.pending = nil
+			b.tell()
 			b.mu.Unlock()
 			b.Conn.Close()
 			return
@@ -120,6 +157,7 @@ func (b *bufferedConn) Close() error {
 	b.mu.Lock()
 	already := b.closed
 	b.closed = true
+	b.tell()
 	b.wake.Signal()
 	b.mu.Unlock()
 	if !already {
@@ -138,6 +176,7 @@ func (b *bufferedConn) abort() {
 	b.mu.Lock()
 	b.closed = true
 	b.pending = nil
+	b.tell()
 	b.wake.Signal()
 	b.mu.Unlock()
 	b.Conn.Close()

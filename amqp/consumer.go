@@ -142,6 +142,23 @@ func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker) {
 		return // the connection is gone, and with it all deliveries
 	}
 	sub.await(context.Background(), s, a)
+	if a.used() {
+		linger(s)
+	}
+}
+
+// lingerFor is how long a channel is kept open after its last acknowledgements.
+const lingerFor = 250 * time.Millisecond
+
+// linger gives the broker time for the acknowledgements that it was sent. RabbitMQ holds them back in the channel while a quorum queue is busy (more
+// than 32 commands under way), and forgets them when the channel is closed: the queue then delivers again what was done.
+func linger(s *session) {
+	timer := time.NewTimer(lingerFor)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.over:
+	}
 }
 
 // await waits until all that was handed out is settled, but no longer than the time for draining.

@@ -10,16 +10,20 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/eventrouter/eventrouter/router"
 	"github.com/eventrouter/eventrouter/router/plan"
 )
 
 // lanes is how many channels declare side by side. A broker works on each channel's declarations one after another.
-const lanes = 8
+const lanes = 32
 
 // declarer remembers the topology and brings it onto connections.
 type declarer struct {
+	problem func(where string, err error) // may be nil
+
 	mu       sync.Mutex
 	topology *plan.Topology // nil before the first Declare
+	record   *kept          // under which the topology was applied; nil where it was only declared
 	busy     sync.Mutex     // held while the topology is mended
 }
 
@@ -30,7 +34,7 @@ func (b *Broker) Declare(ctx context.Context, t plan.Topology) error {
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, s.raw.abort)
+	stop := s.bound(ctx)
 	defer stop()
 	if err := declare(s.conn, &t); err != nil {
 		if ctx.Err() != nil {
@@ -38,10 +42,25 @@ func (b *Broker) Declare(ctx context.Context, t plan.Topology) error {
 		}
 		return err
 	}
-	b.topology.mu.Lock()
-	b.topology.topology = &t
-	b.topology.mu.Unlock()
+	b.topology.remember(&t, nil)
 	return nil
+}
+
+// Redeclare implements [router.Declarer].
+func (b *Broker) Redeclare(ctx context.Context) error {
+	s, err := b.publish.session(ctx)
+	if err != nil {
+		return err
+	}
+	b.topology.busy.Lock()
+	defer b.topology.busy.Unlock()
+	return b.topology.again(ctx, s, true)
+}
+
+func (d *declarer) remember(t *plan.Topology, r *kept) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.topology, d.record = t, r
 }
 
 func (d *declarer) remembered() *plan.Topology {
@@ -50,21 +69,42 @@ func (d *declarer) remembered() *plan.Topology {
 	return d.topology
 }
 
-// again declares what was declared before on a new connection.
-func (d *declarer) again(_ context.Context, s *session) error {
-	if t := d.remembered(); t != nil {
-		return declare(s.conn, t)
+// again declares once more what was declared or applied before. Where other rules have been applied since, that is an error if strict, and else a problem.
+func (d *declarer) again(ctx context.Context, s *session, strict bool) error {
+	d.mu.Lock()
+	t, r := d.topology, d.record
+	d.mu.Unlock()
+	if t == nil {
+		return nil
 	}
-	return nil
+	if r != nil {
+		mine, err := r.holds(ctx, s)
+		if err != nil {
+			return err
+		}
+		if !mine {
+			return d.superseded(strict)
+		}
+	}
+	return declare(s.conn, t)
 }
 
 // mend declares again after something was found missing. If that fails, so will whatever needs it, with an error of its own.
 func (d *declarer) mend(s *session) {
 	d.busy.Lock()
 	defer d.busy.Unlock()
-	if t := d.remembered(); t != nil {
-		_ = declare(s.conn, t)
+	_ = d.again(context.Background(), s, false)
+}
+
+// superseded tells that the topology that is remembered is not in force any more.
+func (d *declarer) superseded(strict bool) error {
+	if strict {
+		return router.ErrSuperseded
 	}
+	if d.problem != nil {
+		d.problem("declare again", router.ErrSuperseded)
+	}
+	return nil
 }
 
 // exchangeIn finds the exchange of ours that the broker's "no exchange 'x' in vhost" is about.
@@ -144,7 +184,11 @@ func bindAll(ch *amqp091.Channel, bindings []plan.Binding) error {
 	closes := ch.NotifyClose(make(chan *amqp091.Error, 1))
 	for i, b := range bindings {
 		last := i == len(bindings)-1 || i%syncEvery == syncEvery-1
-		if err := ch.QueueBind(b.Queue, b.Key, b.Exchange, !last, nil); err != nil {
+		toQueueOrExchange := ch.QueueBind
+		if b.ToExchange {
+			toQueueOrExchange = ch.ExchangeBind
+		}
+		if err := toQueueOrExchange(b.Queue, b.Key, b.Exchange, !last, nil); err != nil {
 			select {
 			case reason := <-closes:
 				if reason != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/eventrouter/eventrouter/amqp"
 	"github.com/eventrouter/eventrouter/amqp/embedded"
 	"github.com/eventrouter/eventrouter/amqp/embedded/amqptest"
+	"github.com/eventrouter/eventrouter/integration/network"
 	"github.com/eventrouter/eventrouter/router"
 	"github.com/eventrouter/eventrouter/router/event"
 	"github.com/eventrouter/eventrouter/router/plan"
@@ -180,9 +181,9 @@ func TestPublishesEndInTimeWhileTheBrokerIsBlocked(t *testing.T) {
 func TestPublishesEndInTimeWhenTheNetworkHangs(t *testing.T) {
 	t.Parallel()
 	server := amqptest.Broker(t)
-	p, url := newProxy(t, server.URL())
+	p := network.NewProxy(t, server.URL())
 	lost := make(chan error, 100)
-	b := connect(t, url, amqp.Options{ConfirmTimeout: 200 * time.Millisecond, Hooks: router.Hooks{Disconnected: func(role string, err error) {
+	b := connect(t, p.URL, amqp.Options{ConfirmTimeout: 200 * time.Millisecond, Hooks: router.Hooks{Disconnected: func(role string, err error) {
 		if role == "publish" {
 			select {
 			case lost <- err:
@@ -190,7 +191,7 @@ func TestPublishesEndInTimeWhenTheNetworkHangs(t *testing.T) {
 			}
 		}
 	}}})
-	p.stop()
+	p.Stop()
 	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
@@ -203,7 +204,7 @@ func TestPublishesEndInTimeWhenTheNetworkHangs(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 	<-lost // as the confirm is overdue
-	p.resume()
+	p.Resume()
 	waitFor(t, "nothing can be published", func() bool { return send(t.Context(), b, message("2")) == nil })
 }
 
@@ -271,9 +272,9 @@ func TestTopologyComesBackOnAnEmptyBroker(t *testing.T) {
 func TestWindowBoundsWhatIsUnconfirmed(t *testing.T) {
 	t.Parallel()
 	server := amqptest.Broker(t)
-	p, url := newProxy(t, server.URL())
-	b := connect(t, url, amqp.Options{Window: 10, ConfirmTimeout: time.Minute})
-	p.stop()
+	p := network.NewProxy(t, server.URL())
+	b := connect(t, p.URL, amqp.Options{Window: 10, ConfirmTimeout: time.Minute})
+	p.Stop()
 	ctx, cancel := context.WithCancel(t.Context())
 	var entered, answered atomic.Int64
 	var wg sync.WaitGroup
@@ -287,6 +288,32 @@ func TestWindowBoundsWhatIsUnconfirmed(t *testing.T) {
 	cancel()
 	wg.Wait()
 	waitFor(t, "publishes whose context is over are not answered", func() bool { return answered.Load() == 50 })
+}
+
+func TestLittleIsCopiedForANetworkThatTakesNothing(t *testing.T) {
+	t.Parallel()
+	const size, count = 100_000, 600 // within the window
+	server := amqptest.Broker(t)
+	p := network.NewProxy(t, server.URL())
+	b := connect(t, p.URL, amqp.Options{ConfirmTimeout: time.Minute})
+	p.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	var answered sync.WaitGroup
+	handed := 0
+	for i := range count {
+		m := message(fmt.Sprint(i))
+		m.Event.Data = make([]byte, size)
+		answered.Add(1)
+		b.Publish(ctx, m, func(error) { answered.Done() })
+		if ctx.Err() == nil {
+			handed++
+		}
+	}
+	answered.Wait()
+	if handed == 0 || handed > count/2 { // sockets' buffers, the proxy's and ours
+		t.Errorf("%d MB were handed over to a network that takes nothing", handed*size/1_000_000)
+	}
 }
 
 func TestMessagesOverTheWindowOfBytesGoAlone(t *testing.T) {

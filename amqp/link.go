@@ -161,6 +161,25 @@ func (s *session) close() {
 	close(s.over)
 }
 
+// bound has the connection cut off if the calls that are made until stop last much longer than ctx. Not at once: others work on the connection as well,
+// and finish what they have in hand when a service ends.
+func (s *session) bound(ctx context.Context) (stop func()) {
+	done := make(chan struct{})
+	forget := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(closeTimeout)
+		defer timer.Stop()
+		select {
+		case <-done:
+		case <-timer.C:
+			s.raw.abort()
+		}
+	})
+	return sync.OnceFunc(func() {
+		forget()
+		close(done)
+	})
+}
+
 // set makes s the current session; nil with the reason when there is none.
 func (l *link) set(s *session, err error) {
 	l.mu.Lock()

@@ -13,7 +13,7 @@ import (
 // inequivalent arg 'x-message-ttl' for queue 'q' in vhost '/': received the value '2' of type 'long' but current is none.
 var inequivalent = regexp.MustCompile(`inequivalent arg '([^']*)' for (\w+) '(.*)' in vhost '.*': received (.*) but current is (.*)$`)
 
-var valueText = regexp.MustCompile(`^(?:the value )?'(.*)'(?: of type '[^']*')?$`)
+var valueText = regexp.MustCompile(`^(?:the value )?'(.*?)'(?: of type '[^']*')?$`)
 
 // mismatch turns a 406 of a declaration into a sentence that names the argument and both values.
 func mismatch(err error, kind, name string) error {
@@ -22,7 +22,8 @@ func mismatch(err error, kind, name string) error {
 	}
 	if e, ok := errors.AsType[*amqp091.Error](err); ok && e.Code == amqp091.PreconditionFailed {
 		if m := inequivalent.FindStringSubmatch(e.Reason); m != nil {
-			return fmt.Errorf("%s %q is on the broker with %s %s, and the rules want %s: it cannot be changed in place", kind, name, m[1], value(m[5]), value(m[4]))
+			return fmt.Errorf("%s %q is on the broker with %s %s, and the rules want %s: it cannot be changed in place; give the rules another name for the %s, or delete it when nothing is in it",
+				kind, name, m[1], value(m[5]), value(m[4]), kind)
 		}
 	}
 	return fmt.Errorf("declaring %s %q: %w", kind, name, err)

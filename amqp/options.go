@@ -131,3 +131,12 @@ func (o TLSOptions) config(host string) (*tls.Config, error) {
 	}
 	return c, nil
 }
+
+// VHost is the virtual host that a broker's URL names; "/" where it names none. The error does not show the URL.
+func VHost(url string) (string, error) {
+	u, err := amqp091.ParseURI(url)
+	if err != nil {
+		return "", errors.New("the broker's URL cannot be read")
+	}
+	return u.Vhost, nil
+}

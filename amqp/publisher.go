@@ -89,6 +89,11 @@ func (p *publisher) enter(pub *publication) error {
 	for {
 		c, err := p.channel(pub.ctx)
 		if err == nil {
+			if err = c.session.raw.room(pub.ctx); err != nil {
+				err = fmt.Errorf("the network takes nothing: %w", err)
+			}
+		}
+		if err == nil {
 			err = c.send(pub, &encoded)
 			if errors.Is(err, amqp091.ErrClosed) {
 				p.drop(c)

@@ -63,11 +63,16 @@ func server(t testing.TB, v rabbit.Version) *rabbit.Server {
 	return s
 }
 
-// binary is the eventrouter command, built once, with the race detector where the tests have it.
-var binary = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(folder, "eventrouter")
+// The eventrouter command, built once: with the race detector where the tests have it, and as its users have it.
+var (
+	binary      = sync.OnceValues(func() (string, error) { return build("eventrouter-test", raceDetector) })
+	plainBinary = sync.OnceValues(func() (string, error) { return build("eventrouter", false) })
+)
+
+func build(name string, race bool) (string, error) {
+	path := filepath.Join(folder, name)
 	args := []string{"build", "-o", path}
-	if raceDetector {
+	if race {
 		args = append(args, "-race")
 	}
 	out, err := exec.Command("go", append(args, "github.com/eventrouter/eventrouter/cmd/eventrouter")...).CombinedOutput()
@@ -75,7 +80,7 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return path, nil
-})
+}
 
 // newName makes a name for a rules file, so that tests are apart on one broker.
 func newName() string { return "t" + event.NewID() }

@@ -70,15 +70,12 @@ func startProcess(t *testing.T, url, rules string, env ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, rules: rules, url: url, ended: make(chan error, 1)}
-	p.cmd = exec.Command(path, "run", "--rules", rules, "--http", "127.0.0.1:0", "--log-format", "json", "--drain", "20s")
-	p.cmd.Env = append(append(os.Environ(), "EVENTROUTER_BROKER="+url), env...)
-	p.cmd.Stderr = p
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { p.ended <- p.cmd.Wait() }()
-	t.Cleanup(func() { _ = p.cmd.Process.Kill() }) // where the test has not ended it
+	return startBinary(t, path, url, rules, env...)
+}
+
+func startBinary(t *testing.T, path, url, rules string, env ...string) *process {
+	t.Helper()
+	p := launch(t, path, url, rules, env...)
 	waitFor(t, time.Minute, func() bool {
 		for line := range strings.SplitSeq(p.said(), "\n") {
 			var l struct{ Msg, HTTP string }
@@ -89,6 +86,21 @@ func startProcess(t *testing.T, url, rules string, env ...string) *process {
 		}
 		return false
 	}, func() string { return "eventrouter does not start:\n" + p.said() })
+	return p
+}
+
+// launch runs eventrouter, and does not wait for it.
+func launch(t *testing.T, path, url, rules string, env ...string) *process {
+	t.Helper()
+	p := &process{t: t, rules: rules, url: url, ended: make(chan error, 1)}
+	p.cmd = exec.Command(path, "run", "--rules", rules, "--http", "127.0.0.1:0", "--log-format", "json", "--drain", "20s")
+	p.cmd.Env = append(append(os.Environ(), "EVENTROUTER_BROKER="+url), env...)
+	p.cmd.Stderr = p
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.ended <- p.cmd.Wait() }()
+	t.Cleanup(func() { _ = p.cmd.Process.Kill() }) // where the test has not ended it
 	return p
 }
 

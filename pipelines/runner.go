@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/eventrouter/eventrouter/router"
@@ -18,6 +19,19 @@ type Runner struct {
 	Handler  Handler
 	Hooks    router.Hooks
 	Drain    time.Duration // for finishing what is in hand at the end, default 30s
+
+	now atomic.Pointer[plan.Plan] // in force, where it is not Plan any more
+}
+
+// follow tells the runner of a plan in which nothing is different for its pipeline.
+func (r *Runner) follow(p *plan.Plan) { r.now.Store(p) }
+
+// inForce is the plan by which events come.
+func (r *Runner) inForce() *plan.Plan {
+	if p := r.now.Load(); p != nil {
+		return p
+	}
+	return r.Plan
 }
 
 const (
@@ -53,7 +67,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	w := &work{
 		Runner:   r,
 		ctx:      working,
-		handover: router.Handover{Broker: r.Broker, Topology: r.Plan.Topology, Hooks: r.Hooks},
+		handover: router.Handover{Broker: r.Broker, Hooks: r.Hooks},
 	}
 	pool := newPool(r.Pipeline.Workers, w.handle)
 	err := r.Broker.Consume(ctx, router.Subscription{

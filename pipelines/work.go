@@ -134,9 +134,10 @@ func through(delays []plan.Delay, wait time.Duration) plan.Delay {
 // dead sends the event to the pipeline's dead letters.
 func (w *work) dead(d *router.Delivery, t router.Trail, err error) {
 	var routed plan.Routed
-	w.Plan.Route(d.Event, d.Exchange, &routed)
+	p := w.inForce()
+	p.Route(d.Event, d.Exchange, &routed)
 	for _, at := range routed.Rules {
-		if rule := &w.Plan.Rules[at]; slices.Contains(rule.Pipelines, w.Pipeline.Name) {
+		if rule := &p.Rules[at]; slices.Contains(rule.Pipelines, w.Pipeline.Name) {
 			t.Rules = append(t.Rules, rule.Name)
 		}
 	}

@@ -7,17 +7,14 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
-
-	"github.com/eventrouter/eventrouter/router/plan"
 )
 
 // Handover is the one place where what came in is acknowledged: after everything made of it is confirmed, and not before.
 // The zero value with a Broker works. All methods are safe for concurrent use.
 type Handover struct {
-	Broker   Broker
-	Topology plan.Topology // declared again where a message finds no queue
-	Once     bool          // what the broker does not take at once is not tried again, and stays as it is
-	Hooks    Hooks
+	Broker Broker
+	Once   bool // what the broker does not take at once is not tried again, and stays as it is
+	Hooks  Hooks
 
 	pending sync.WaitGroup
 	mending sync.Mutex
@@ -107,7 +104,7 @@ func (t *transfer) again(ctx context.Context, m Message, wait time.Duration, err
 func (h *Handover) mend(ctx context.Context) {
 	h.mending.Lock()
 	defer h.mending.Unlock()
-	if err := h.Broker.Declare(ctx, h.Topology); err != nil {
+	if err := h.Broker.Redeclare(ctx); err != nil {
 		h.Hooks.problem("declare again", err)
 	}
 }

@@ -14,6 +14,7 @@ type Hooks struct {
 	Published    func(m Message, took time.Duration, err error)
 	Routed       func(e *Event, rules, pipelines []string, took time.Duration) // after the confirm
 	Unrouted     func(e *Event, reason string)
+	NotEvaluated func(e *Event, rule string, err error)       // the rule's where asks for what the event does not have; it does not hold
 	Started      func(pipeline string, e *Event, attempt int) // an attempt, counted from 1
 	Handled      func(pipeline string, e *Event, attempt int, took time.Duration, err error)
 	Retried      func(pipeline string, e *Event, attempt int, delay time.Duration, err error) // will be tried again after delay
@@ -51,6 +52,9 @@ func Join(all ...Hooks) Hooks {
 		})
 		out.Unrouted = join(out.Unrouted, h.Unrouted, func(f, g func(*Event, string)) func(*Event, string) {
 			return func(e *Event, reason string) { f(e, reason); g(e, reason) }
+		})
+		out.NotEvaluated = join(out.NotEvaluated, h.NotEvaluated, func(f, g func(*Event, string, error)) func(*Event, string, error) {
+			return func(e *Event, rule string, err error) { f(e, rule, err); g(e, rule, err) }
 		})
 		out.Started = join(out.Started, h.Started, func(f, g startedHook) startedHook {
 			return func(p string, e *Event, attempt int) { f(p, e, attempt); g(p, e, attempt) }

@@ -18,6 +18,7 @@ type Event = event.Event
 // All methods are safe for concurrent use; they work while the broker's own Run does.
 type Broker interface {
 	Declarer
+	Changer
 	Publisher
 	Consumer
 	Browser
@@ -29,6 +30,9 @@ type Declarer interface {
 	// is declared again on every reconnect, before anything is consumed. An object that is there in another shape is
 	// an error that names it, the argument and both values.
 	Declare(ctx context.Context, t plan.Topology) error
+	// Redeclare declares once more what was declared or applied last, as somebody has taken some of it away. Where other rules have been applied
+	// since, it is an error that wraps ErrSuperseded.
+	Redeclare(ctx context.Context) error
 }
 
 // Publisher hands messages to the broker.

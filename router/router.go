@@ -2,6 +2,9 @@ package router
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/eventrouter/eventrouter/router/plan"
@@ -15,6 +18,63 @@ type Router struct {
 	Hooks    Hooks
 	Prefetch int           // events in hand at most, default 512
 	Drain    time.Duration // for finishing what is in hand at the end, default 30s
+	// Leftover is a match queue of an earlier plan that is worked off in the place of the plan's own: its events go to the pipelines that they are owed to, as
+	// far as the rules in force say so, and to no others, which have them already. Run returns when the queue is empty.
+	Leftover *plan.Leftover
+
+	mu      sync.Mutex
+	task    *task
+	leaving chan struct{} // closed when what is left is worked off
+}
+
+// task is by what events are routed, from one change of the rules to the next.
+type task struct {
+	plan     *plan.Plan
+	leftover *plan.Leftover
+	pending  sync.WaitGroup // events taken and not handed over yet
+}
+
+// Follow has a running router go on by another plan, without letting go of its queue: as that of the plan, or as a leftover if one is given. It returns
+// when all events that were taken before are handed over, or when ctx is over.
+func (r *Router) Follow(ctx context.Context, p *plan.Plan, leftover *plan.Leftover) {
+	r.begin()
+	r.mu.Lock()
+	old := r.task
+	r.task = &task{plan: p, leftover: leftover}
+	if leftover != nil && old.leftover == nil {
+		close(r.leaving)
+	}
+	r.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		old.pending.Wait() // it ends with Run at the latest
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// begin sets out by the fields.
+func (r *Router) begin() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.task != nil {
+		return
+	}
+	r.task, r.leaving = &task{plan: r.Plan, leftover: r.Leftover}, make(chan struct{})
+	if r.Leftover != nil {
+		close(r.leaving)
+	}
+}
+
+// take notes that an event is routed by the task of this moment.
+func (r *Router) take() *task {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.task.pending.Add(1)
+	return r.task
 }
 
 const (
@@ -26,7 +86,11 @@ const (
 // only where the broker refuses access. A plan in which no rule looks at content needs no router: Run returns at once.
 // It is called once.
 func (r *Router) Run(ctx context.Context) error {
-	if r.Plan.Match == "" {
+	queue := r.Plan.Match
+	if r.Leftover != nil {
+		queue = r.Leftover.Queue
+	}
+	if queue == "" {
 		return nil
 	}
 	if r.Prefetch <= 0 {
@@ -36,9 +100,22 @@ func (r *Router) Run(ctx context.Context) error {
 		r.Drain = defaultDrain
 	}
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l := &loop{Router: r, ctx: working, handover: Handover{Broker: r.Broker, Topology: r.Plan.Topology, Hooks: r.Hooks}}
+	l := &loop{Router: r, ctx: working, handover: Handover{Broker: r.Broker, Hooks: r.Hooks}}
+	r.begin()
+	ctx, done := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer done()
+	watch.Go(func() {
+		select {
+		case <-r.leaving:
+			UntilEmpty(ctx, r.Broker, queue)
+			done()
+		case <-ctx.Done():
+		}
+	})
 	err := r.Broker.Consume(ctx, Subscription{
-		Queue: r.Plan.Match, Prefetch: r.Prefetch, Drain: r.Drain, Sources: r.Plan.Sources(),
+		Queue: queue, Prefetch: r.Prefetch, Drain: r.Drain, Sources: r.Plan.Sources(),
 	}, l.route)
 	stop()
 	l.handover.Wait()
@@ -58,29 +135,39 @@ func (l *loop) route(d *Delivery) {
 	if l.Hooks.Routed != nil {
 		began = time.Now()
 	}
-	e := d.Event
-	l.Plan.Route(e, d.Exchange, &l.routed)
+	e, t := d.Event, l.take()
+	p := t.plan
+	p.Route(e, d.Exchange, &l.routed)
+	if hook := l.Hooks.NotEvaluated; hook != nil {
+		for _, f := range l.routed.NotEvaluated {
+			hook(e, p.Rules[f.Rule].Name, f.Err)
+		}
+	}
 	if len(l.routed.Pipelines) == 0 {
-		l.unrouted(d)
+		l.unrouted(d, t)
 		return
 	}
-	m := Message{Event: e, Exchange: l.Plan.Matched, Mandatory: true, Trail: Trail{Type: e.Type, Exchange: d.Exchange}}
+	m := Message{Event: e, Exchange: p.Matched, Mandatory: true, Trail: Trail{Type: e.Type, Exchange: d.Exchange}}
+	if t.leftover != nil {
+		m.Exchange = "" // the pipelines may be bound to Matched no longer
+	}
 	fed := 0
 	for _, at := range l.routed.Pipelines {
-		p := &l.Plan.Pipelines[at]
-		if p.Feed != plan.ByRouter {
+		key, owed := t.key(&p.Pipelines[at])
+		if !owed {
 			continue // it has the event from the broker
 		}
 		if fed++; fed == 1 {
-			m.Key = p.Name
+			m.Key = key
 		} else {
-			m.BCC = append(m.BCC, p.Name)
+			m.BCC = append(m.BCC, key)
 		}
 	}
-	var then func(error)
+	then := func(error) { t.pending.Done() }
 	if hook := l.Hooks.Routed; hook != nil {
-		rules, pipelines := l.Plan.RuleNames(&l.routed), l.Plan.PipelineNames(&l.routed)
+		rules, pipelines := p.RuleNames(&l.routed), p.PipelineNames(&l.routed)
 		then = func(err error) {
+			t.pending.Done()
 			if err == nil {
 				hook(e, rules, pipelines, time.Since(began))
 			}
@@ -93,17 +180,51 @@ func (l *loop) route(d *Delivery) {
 	l.handover.Do(l.ctx, d, then, m)
 }
 
+// key is the routing key by which a pipeline is fed, if it is fed from here.
+func (t *task) key(p *plan.Pipeline) (key string, owed bool) {
+	if t.leftover != nil {
+		return p.QueueName, slices.Contains(t.leftover.Pipelines, p.Name)
+	}
+	return p.Name, p.Feed == plan.ByRouter
+}
+
+// A queue counts as empty when it was found so for a while: events that are on their way to it may take a moment.
+const (
+	emptyPoll = 100 * time.Millisecond
+	emptyFor  = 10 // polls
+)
+
+// UntilEmpty returns when the queues hold no more events for a second, are not there any more, or ctx is over.
+func UntilEmpty(ctx context.Context, b Browser, queues ...string) {
+	tick := time.NewTicker(emptyPoll)
+	defer tick.Stop()
+	for empty := 0; empty < emptyFor; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		empty++
+		for _, queue := range queues {
+			if n, err := b.Depth(ctx, queue); n > 0 || err != nil && !errors.Is(err, ErrNoQueue) {
+				empty = 0
+			}
+		}
+	}
+}
+
 // noRule is the reason on events that the router keeps aside.
 const noRule = "no rule holds for it"
 
-func (l *loop) unrouted(d *Delivery) {
+func (l *loop) unrouted(d *Delivery, t *task) {
 	e := d.Event
 	l.handover.Do(l.ctx, d, func(err error) {
+		t.pending.Done()
 		if hook := l.Hooks.Unrouted; hook != nil && err == nil {
 			hook(e, noRule)
 		}
 	}, Message{
-		Event: e, Key: l.Plan.Unrouted, Mandatory: true,
+		Event: e, Key: t.plan.Unrouted, Mandatory: true,
 		Trail: Trail{Type: e.Type, Exchange: d.Exchange, Error: noRule},
 	})
 }

@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
-
-	"github.com/eventrouter/eventrouter/rules/topic"
 )
 
 // builder merges files. References between parts are checked at the end, when all parts are known.
@@ -172,10 +170,14 @@ func (b *builder) rule(v values) Rule {
 		b.used["pipeline "+p] = true
 	}
 	if n, _, ok := v.has("match"); ok {
-		r.Match = parsePattern(n, v.w.error)
+		r.Match = v.w.pattern(n)
 	}
 	if n, _, ok := v.has("where"); ok {
 		r.Where = v.w.where(n)
+	}
+	b.contradictions(v, &r)
+	if n := v.nodes["match"]; n != nil {
+		v.w.costs(n, &r)
 	}
 	return r
 }
@@ -194,36 +196,6 @@ func (w *walker) typePattern(n *yaml.Node, pattern string) {
 				"match on type for parts of words: match: {type: [{wildcard: \""+shorten(pattern)+"\"}]}")
 			return
 		}
-	}
-}
-
-func (b *builder) tests(v values) {
-	n, _, ok := v.has("tests")
-	if !ok {
-		return
-	}
-	for _, item := range v.w.items(n, "tests") {
-		t := v.w.object(item, testObject)
-		test := Test{Pos: v.w.pos(t.node), Name: t.string("name"), Event: t.document("event"), From: t.string("from")}
-		lists := map[string]*[]string{"pipelines": &test.Pipelines, "rules": &test.Rules, "includes": &test.Includes, "excludes": &test.Excludes}
-		said := false
-		for _, key := range []string{"pipelines", "rules", "includes", "excludes"} {
-			kind := "pipeline"
-			if key == "rules" {
-				kind = "rule"
-			}
-			var nodes []*yaml.Node
-			*lists[key], nodes = t.stringNodes(key)
-			b.refer(v.w, kind, nodes)
-			said = said || t.nodes[key] != nil
-		}
-		if !said && len(t.nodes) > 0 {
-			v.w.errorf(t.node, "the test says nothing: it needs pipelines, rules, includes or excludes")
-		}
-		if n, _, ok := t.has("from"); ok {
-			b.refer(v.w, "exchange", []*yaml.Node{n})
-		}
-		b.out.Tests = append(b.out.Tests, test)
 	}
 }
 
@@ -289,60 +261,5 @@ func (b *builder) warnings() {
 			b.problems = append(b.problems, Problem{Pos: p.Pos, Severity: Warning, Message: fmt.Sprintf("pipeline %q gets no events: no rule names it", p.Name)})
 		}
 	}
-	// Only rules without conditions can be compared by their types alone; by pipeline set, so that the work stays small.
-	type group struct{ from, pipelines string }
-	groups := map[group][]int{}
-	for i, r := range b.out.Rules {
-		if !r.Conditional() {
-			g := group{sortedKey(r.From), sortedKey(r.Pipelines)}
-			groups[g] = append(groups[g], i)
-		}
-	}
-	for _, members := range groups {
-		b.covered(members)
-	}
-}
-
-// maxCompare bounds the pairs of rules that are compared for covering each other.
-const maxCompare = 1000
-
-func (b *builder) covered(members []int) {
-	exact := map[string]int{}
-	var wide []int
-	for _, i := range members {
-		r := &b.out.Rules[i]
-		if j, ok := exact[r.Type]; ok {
-			b.coveredBy(r, &b.out.Rules[j])
-			continue
-		}
-		exact[r.Type] = i
-		if strings.ContainsAny(r.Type, "*#") && len(wide) < maxCompare {
-			wide = append(wide, i)
-		}
-	}
-	for _, i := range members {
-		r := &b.out.Rules[i]
-		if exact[r.Type] != i {
-			continue
-		}
-		for _, j := range wide {
-			if i != j && topic.Covers(b.out.Rules[j].Type, r.Type) && (i > j || !topic.Covers(r.Type, b.out.Rules[j].Type)) {
-				b.coveredBy(r, &b.out.Rules[j])
-				break
-			}
-		}
-	}
-}
-
-func (b *builder) coveredBy(r, by *Rule) {
-	b.problems = append(b.problems, Problem{
-		Pos: r.Pos, Severity: Warning,
-		Message: fmt.Sprintf("rule %q changes nothing: rule %q (line %d) covers its type, with the same pipelines", r.Name, by.Name, by.Pos.Line),
-	})
-}
-
-func sortedKey(list []string) string {
-	list = slices.Clone(list)
-	slices.Sort(list)
-	return strings.Join(list, "\x00")
+	b.covered()
 }

@@ -21,6 +21,7 @@ const (
 	kindObjectMap // names with objects
 	kindPattern   // a content pattern
 	kindDocument  // an event
+	kindReasons   // names of rules with paths
 )
 
 // field is one key of an object.
@@ -122,14 +123,17 @@ var ruleObject = &object{name: "a rule", doc: "Names the pipelines of the events
 	{name: "pipelines", kind: kindStrings, required: true, doc: "Pipelines that get the event."},
 }}
 
-var testObject = &object{name: "a test", doc: "An event, and what is to become of it.", fields: []field{
+var testObject = &object{name: "a test", doc: "An event, or a file of events, and what is to become of each.", fields: []field{
 	{name: "name", kind: kindString, required: true, doc: "What it shows."},
-	{name: "event", kind: kindDocument, required: true, doc: "The event: type, and any of id, source, subject, time, headers, data and extension attributes."},
+	{name: "event", kind: kindDocument, doc: "The event: type, and any of id, source, subject, time, headers, data and extension attributes."},
+	{name: "events", kind: kindString, doc: "Instead of event: a file of events, one a line in CloudEvents' JSON format. A relative path begins at the rules file's folder. What is stated has to be so for each."},
 	{name: "from", kind: kindString, doc: "Exchange that it is published to. Without it: the file's first."},
 	{name: "pipelines", kind: kindStrings, doc: "Exactly these pipelines get it."},
 	{name: "rules", kind: kindStrings, doc: "Exactly these rules hold."},
 	{name: "includes", kind: kindStrings, doc: "At least these pipelines get it."},
 	{name: "excludes", kind: kindStrings, doc: "None of these pipelines gets it."},
+	{name: "holds", kind: kindStrings, doc: "At least these rules hold."},
+	{name: "fails", kind: kindReasons, doc: "None of these rules holds. Each has the path of a condition that has to fail, as explain shows it: type, from, where, or a path such as data.total; null is any."},
 }}
 
 var stepObject = &object{name: "a step", doc: "One thing done with each event: exactly one of the keys.", fields: []field{

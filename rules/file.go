@@ -79,14 +79,38 @@ type Rule struct {
 // Conditional reports whether the rule looks at more than the event's type, which a binding cannot.
 func (r *Rule) Conditional() bool { return r.Match != nil || r.Where != nil }
 
-// Test is an example in the rules file: an event, and what is to become of it.
+// Test is an example in the rules file: one event, or the events of a file, and what is to become of each.
 type Test struct {
-	Pos       Pos
-	Name      string
-	Event     map[string]any // the event's document: encoding/json types, numbers as json.Number
-	From      string         // key of the exchange it is published to; empty: the file's first
-	Pipelines []string       // exactly these, in any order; nil where not stated
-	Rules     []string       // exactly these, in any order; nil where not stated
-	Includes  []string       // at least these pipelines
-	Excludes  []string       // none of these pipelines
+	Pos        Pos
+	Name       string
+	Event      map[string]any // the event's document: encoding/json types, numbers as json.Number; nil where they are in a file
+	EventsFile string         // path of the file of events, seen from where the program runs; empty: Event is the one
+	Events     []TestEvent    // those of the file, once [File.ReadEvents] has read them
+	From       string         // key of the exchange that they are published to; empty: the file's first
+	Pipelines  []string       // exactly these, in any order; nil where not stated
+	Rules      []string       // exactly these, in any order; nil where not stated
+	Includes   []string       // at least these pipelines
+	Excludes   []string       // none of these pipelines
+	Holds      []string       // at least these rules
+	Fails      []Reason       // none of these rules, each for its reason
+
+	file quoted // where EventsFile is named
+}
+
+// TestEvent is one event of a file of events.
+type TestEvent struct {
+	Pos   Pos
+	Event map[string]any // its document
+}
+
+// Reason is why a rule is not to hold.
+type Reason struct {
+	Rule string
+	Path string // of a condition that has to fail, as explain shows it: type, from, where, or a path such as data.total; empty: any
+}
+
+// quoted is a place with its line.
+type quoted struct {
+	pos  Pos
+	line string
 }

@@ -111,7 +111,7 @@ func Parse(sources ...Source) (*File, Problems) {
 	names := make([]string, len(sources))
 	for i, s := range sources {
 		names[i] = s.Name
-		w := &walker{file: s.Name, lines: strings.Split(string(s.Text), "\n"), forms: map[string]*regexp.Regexp{}}
+		w := &walker{file: s.Name, lines: lines(string(s.Text)), forms: map[string]*regexp.Regexp{}}
 		if root := w.document(s.Text); root != nil {
 			b.file(w, root)
 		} else {
@@ -129,6 +129,7 @@ func Parse(sources ...Source) (*File, Problems) {
 		b.finish(names)
 	}
 	problems := b.problems.sorted(names)
+	problems.quote(sources)
 	if len(problems.Errors()) > 0 {
 		return nil, problems
 	}
@@ -144,6 +145,9 @@ func (w *walker) document(text []byte) (root *yaml.Node) {
 			w.problems = append(w.problems, w.problem(Error, Pos{File: w.file, Line: 1, Column: 1}, fmt.Sprintf("not YAML: %v", r), ""))
 		}
 	}()
+	if root := jsonNodes(text); root != nil {
+		return root
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, second yaml.Node
 	switch err := dec.Decode(&doc); {
@@ -181,8 +185,13 @@ func (w *walker) syntax(err error) {
 		at.Column = len([]rune(line)) - len([]rune(strings.TrimLeft(line, " \t"))) + 1
 	}
 	hint := ""
-	if strings.Contains(message, "cannot start any token") && strings.Contains(w.line(at.Line), "\t") {
+	switch {
+	case strings.Contains(message, "cannot start any token") && strings.Contains(w.line(at.Line), "\t"):
 		hint = "indent with spaces, not tabs"
+	case strings.Contains(message, "found unknown escape character"):
+		hint = `in double quotes YAML has \\, \", \n, \t, \xNN and \uNNNN; of JSON's it lacks \/`
+	case strings.Contains(message, "invalid Unicode character escape"):
+		hint = `YAML has no pairs of \u escapes: write the character itself, or \U and eight digits`
 	}
 	w.problems = append(w.problems, w.problem(Error, at, "not YAML: "+message, hint))
 }

@@ -8,11 +8,12 @@ import (
 
 // Mismatch is the first condition of a pattern that a document does not fulfil, in the alternative that comes nearest.
 type Mismatch struct {
-	Path     string // such as data.customer.country
-	Expected string // the conditions as they were written, in JSON
-	Actual   string // what is there, in JSON; empty where nothing is
-	Held     int    // conditions of that alternative that hold
-	Failed   int    // and that do not
+	Path     string   // such as data.customer.country
+	Expected string   // the conditions as they were written, in JSON
+	Actual   string   // what is there, in JSON; empty where nothing is
+	Held     int      // conditions of that alternative that hold
+	Failed   int      // and that do not
+	Also     []string // paths of those that fail besides the first
 }
 
 // Mismatch says what keeps a document from fulfilling the pattern; nil if it does fulfil it.
@@ -40,13 +41,20 @@ func (c *Conjunction) mismatch(doc map[string]any) *Mismatch {
 		m.fail(strings.Join(f.Path, "."), expected(f), actual(doc, f.Path))
 	}
 	if m.Failed == 0 && !fieldsHold(c.Fields, 0, doc) {
-		m.fail(commonPath(c.Fields), "one element of the list that fulfils all conditions together", "each is fulfilled by an element of its own")
+		apart := apart(c.Fields, doc)
+		path := commonPath(apart)
+		var texts []string
+		for i := range apart {
+			texts = append(texts, strings.Join(apart[i].Path[len(path):], ".")+": "+expected(&apart[i]))
+		}
+		m.fail(strings.Join(path, "."), shortenTo("one element with "+strings.Join(texts, ", "), 300), "each in an element of its own")
 	}
 	for _, p := range c.And {
 		if inner := p.Mismatch(doc); inner != nil {
 			m.fail(inner.Path, inner.Expected, inner.Actual)
 			m.Failed += inner.Failed - 1
 			m.Held += inner.Held
+			m.Also = append(m.Also, inner.Also...)
 		} else {
 			m.Held++
 		}
@@ -65,6 +73,8 @@ func (c *Conjunction) mismatch(doc map[string]any) *Mismatch {
 func (m *Mismatch) fail(path, expected, actual string) {
 	if m.Failed == 0 {
 		m.Path, m.Expected, m.Actual = path, expected, actual
+	} else {
+		m.Also = append(m.Also, path)
 	}
 	m.Failed++
 }
@@ -96,8 +106,23 @@ func (p *Pattern) String() string {
 	return shortenTo(strings.Join(alternatives, " or "), 300)
 }
 
+// maxApart is up to how many fields it is looked for those that no one element fulfils.
+const maxApart = 20
+
+// apart are fields of which each holds, and which do not hold together: two where there are such, or else all.
+func apart(fields []Field, doc map[string]any) []Field {
+	for i := range min(len(fields), maxApart) {
+		for j := i + 1; j < min(len(fields), maxApart); j++ {
+			if two := []Field{fields[i], fields[j]}; !fieldsHold(two, 0, doc) {
+				return two
+			}
+		}
+	}
+	return fields
+}
+
 // commonPath is what the paths of all fields begin with.
-func commonPath(fields []Field) string {
+func commonPath(fields []Field) []string {
 	common := fields[0].Path
 	for _, f := range fields[1:] {
 		n := 0
@@ -106,7 +131,7 @@ func commonPath(fields []Field) string {
 		}
 		common = common[:n]
 	}
-	return strings.Join(common, ".")
+	return common
 }
 
 // maxShown is how many values of a list are shown.

@@ -94,10 +94,12 @@ func (c *Condition) holds(value any) bool {
 		return ok && c.Low.below(n) && c.High.above(n)
 	}
 	s, ok := value.(string)
-	return ok && c.holdsString(s)
+	return ok && c.HoldsString(s)
 }
 
-func (c *Condition) holdsString(s string) bool {
+// HoldsString reports whether a string fulfils the condition, which is one on strings only: neither OpEqual nor one of those that ask
+// whether a field is there.
+func (c *Condition) HoldsString(s string) bool {
 	switch c.Op {
 	case OpWildcard:
 		for _, g := range c.Globs {
@@ -129,7 +131,7 @@ func compareText(op Op, t, s string) bool {
 	case OpFold:
 		return strings.EqualFold(s, t)
 	case OpPrefixFold:
-		return len(s) >= 0 && strings.EqualFold(head(s, utf8.RuneCountInString(t)), t)
+		return strings.EqualFold(head(s, utf8.RuneCountInString(t)), t)
 	case OpSuffixFold:
 		return strings.EqualFold(tail(s, utf8.RuneCountInString(t)), t)
 	}

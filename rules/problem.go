@@ -192,6 +192,33 @@ func (ps Problems) sorted(files []string) Problems {
 	return ps
 }
 
+// quote gives each problem its line of the file, where it has none yet.
+func (ps Problems) quote(sources []Source) {
+	texts := map[string][]string{}
+	for i := range ps {
+		p := &ps[i]
+		if p.Source != "" || p.Pos.Line == 0 {
+			continue
+		}
+		if texts[p.Pos.File] == nil {
+			for _, s := range sources {
+				if s.Name == p.Pos.File {
+					texts[s.Name] = lines(string(s.Text))
+				}
+			}
+		}
+		if of := texts[p.Pos.File]; p.Pos.Line <= len(of) {
+			p.Source = of[p.Pos.Line-1]
+		}
+	}
+}
+
+// yamlBreaks makes YAML 1.1's line breaks one, as the YAML library counts them.
+var yamlBreaks = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n")
+
+// lines splits a text where a line of YAML ends.
+func lines(text string) []string { return strings.Split(yamlBreaks.Replace(text), "\n") }
+
 // closest is the candidate that differs least from what was written, if any is near enough to be meant.
 func closest(written string, candidates []string) string {
 	best, distance := "", max(1, utf8.RuneCountInString(written)/3)+1

@@ -39,8 +39,11 @@ func objectSchema(o *object) schema {
 	if len(required) > 0 {
 		s["required"] = required
 	}
-	if o == stepObject {
+	switch o {
+	case stepObject:
 		s["minProperties"], s["maxProperties"] = 1, 1
+	case testObject:
+		s["oneOf"] = []any{schema{"required": []string{"event"}}, schema{"required": []string{"events"}}}
 	}
 	return s
 }
@@ -98,6 +101,8 @@ func (f *field) valueSchema() schema {
 		return schema{"type": "object", "propertyNames": schema{"pattern": f.form}, "additionalProperties": objectSchema(f.object)}
 	case kindPattern:
 		return schema{"$ref": "#/$defs/pattern"}
+	case kindReasons:
+		return schema{"type": "object", "additionalProperties": schema{"type": []string{"string", "null"}}}
 	}
 	return schema{"type": "object", "required": []string{"type"}, "properties": schema{"type": text()}} // kindDocument
 }

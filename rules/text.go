@@ -2,7 +2,9 @@ package rules
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -56,8 +58,8 @@ func (t Text) Variables() []string {
 func (s *Step) Texts() []Text {
 	var out []Text
 	add := func(m map[string]Text) {
-		for _, t := range m {
-			out = append(out, t)
+		for _, name := range slices.Sorted(maps.Keys(m)) {
+			out = append(out, m[name])
 		}
 	}
 	switch {
@@ -75,21 +77,41 @@ func (s *Step) Texts() []Text {
 	return out
 }
 
-// Unset warns of each step with variables that lookup does not know. `check` shows it; `run` would not start.
+// Unset warns of each variable that lookup does not know, at the first step that needs it. `check` shows it; `run` would not start.
 func (f *File) Unset(lookup func(name string) (string, bool)) Problems {
-	var out Problems
+	var unset []string
+	first := map[string]*Step{}
+	needs := map[string][]string{} // the pipelines of each variable
 	for _, p := range f.Pipelines {
-		for _, s := range p.Steps {
-			seen := map[string]bool{}
-			for _, t := range s.Texts() {
-				for _, name := range t.Variables() {
-					if _, ok := lookup(name); !ok && !seen[name] {
-						seen[name] = true
-						out = append(out, Problem{Pos: s.Pos, Source: s.line, Severity: Warning, Message: fmt.Sprintf("variable %q is not set; pipeline %q cannot run without it", name, p.Name)})
-					}
+		for i := range p.Steps {
+			for _, name := range p.Steps[i].variables() {
+				if _, ok := lookup(name); ok || slices.Contains(needs[name], p.Name) {
+					continue
 				}
+				if first[name] == nil {
+					first[name] = &p.Steps[i]
+					unset = append(unset, name)
+				}
+				needs[name] = append(needs[name], p.Name)
 			}
 		}
 	}
+	var out Problems
+	for _, name := range unset {
+		who := fmt.Sprintf("pipeline %q", needs[name][0])
+		if len(needs[name]) > 1 {
+			who = fmt.Sprintf("the pipelines %s", strings.Join(needs[name], ", "))
+		}
+		at := first[name]
+		out = append(out, Problem{Pos: at.Pos, Source: at.line, Severity: Warning, Message: fmt.Sprintf("variable %q is not set; %s cannot run without it", name, who)})
+	}
 	return out
+}
+
+func (s *Step) variables() []string {
+	var names []string
+	for _, t := range s.Texts() {
+		names = append(names, t.Variables()...)
+	}
+	return names
 }

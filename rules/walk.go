@@ -8,11 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"cel.dev/cel-go/cel"
 	"gopkg.in/yaml.v3"
 )
-
-// report notes a problem at a node; hint may be empty.
-type report func(n *yaml.Node, message, hint string)
 
 // maxAliases bounds how often aliases are followed in one file, so that a few lines cannot unfold into millions.
 const maxAliases = 10_000
@@ -24,6 +22,7 @@ type walker struct {
 	problems Problems
 	aliases  int
 	forms    map[string]*regexp.Regexp
+	envs     map[string]*cel.Env // of where, by the extension attributes in it
 }
 
 func (w *walker) pos(n *yaml.Node) Pos { return Pos{File: w.file, Line: n.Line, Column: n.Column} }
@@ -33,11 +32,8 @@ func (w *walker) note(s Severity, n *yaml.Node, message, hint string) {
 }
 
 func (w *walker) problem(s Severity, at Pos, message, hint string) Problem {
-	p := Problem{Pos: at, Severity: s, Message: message, Hint: hint}
-	if at.Line >= 1 && at.Line <= len(w.lines) {
-		p.Source = strings.TrimRight(w.lines[at.Line-1], "\r")
-	}
-	return p
+	at.Line = min(at.Line, len(w.lines)) // what is missing at the end of a text is noticed one line further
+	return Problem{Pos: at, Severity: s, Message: message, Hint: hint, Source: w.line(at.Line)}
 }
 
 func (w *walker) error(n *yaml.Node, message, hint string) { w.note(Error, n, message, hint) }
@@ -71,11 +67,12 @@ func what(n *yaml.Node) string {
 	case yaml.SequenceNode:
 		return "a list"
 	}
+	if isNumber(n) {
+		return "the number " + shorten(n.Value)
+	}
 	switch n.ShortTag() {
 	case "!!str":
 		return fmt.Sprintf("the string %s", strconv.Quote(shorten(n.Value)))
-	case "!!int", "!!float":
-		return "the number " + shorten(n.Value)
 	case "!!bool":
 		return "the boolean " + n.Value
 	case "!!null":
@@ -197,7 +194,7 @@ func (w *walker) object(n *yaml.Node, o *object) values {
 func (v values) required() {
 	for _, f := range v.object.fields {
 		if f.required && v.nodes[f.name] == nil {
-			v.w.errorf(v.node, "%s needs a %s", v.object.name, f.name)
+			v.w.errorf(v.node, "%s has no %q, which it needs", v.object.name, f.name)
 		}
 	}
 }
@@ -237,7 +234,7 @@ func (w *walker) string(n *yaml.Node, f *field) string {
 		return f.def
 	}
 	if len(f.enum) > 0 && !slices.Contains(f.enum, n.Value) {
-		w.error(n, fmt.Sprintf("%s is one of %s, not %q", f.name, strings.Join(f.enum, ", "), shorten(n.Value)), didYouMean(n.Value, f.enum))
+		w.error(n, fmt.Sprintf("%s cannot be %q", f.name, shorten(n.Value)), didYouMean(n.Value, f.enum))
 		return f.def
 	}
 	if f.form != "" && !w.form(f.form).MatchString(n.Value) {

@@ -270,7 +270,7 @@ func (v values) document(name string) map[string]any {
 		}
 	}
 	if t, ok := doc["type"].(string); !ok || t == "" {
-		v.w.errorf(n, "an event needs a type")
+		v.w.errorf(n, `an event has no "type", which it needs`)
 	} else if len(t) > maxKey {
 		v.w.errorf(n, "type is %d bytes long, and a routing key has at most %d", len(t), maxKey)
 	}
@@ -281,6 +281,18 @@ func (v values) document(name string) map[string]any {
 const maxDepth = 1000
 
 var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
+
+// isNumber reports whether a scalar is a number. YAML's library takes those beyond a double for strings.
+func isNumber(n *yaml.Node) bool {
+	switch n.ShortTag() {
+	case "!!int", "!!float":
+		return true
+	case "!!str":
+		const said = yaml.TaggedStyle | yaml.DoubleQuotedStyle | yaml.SingleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle
+		return n.Style&said == 0 && n.Value != "" && strings.Contains("-0123456789", n.Value[:1]) && jsonNumber.MatchString(n.Value)
+	}
+	return false
+}
 
 // json turns a node into encoding/json's types, with numbers as they are written.
 func (w *walker) json(n *yaml.Node, depth int) any {
@@ -303,16 +315,17 @@ func (w *walker) json(n *yaml.Node, depth int) any {
 		}
 		return out
 	}
+	if isNumber(n) {
+		if !jsonNumber.MatchString(n.Value) {
+			w.error(n, fmt.Sprintf("%s is no number of JSON", n.Value), "digits as JSON has them, or a string in quotes")
+		}
+		return json.Number(n.Value)
+	}
 	switch n.ShortTag() {
 	case "!!null":
 		return nil
 	case "!!bool":
 		return strings.EqualFold(n.Value, "true")
-	case "!!int", "!!float":
-		if !jsonNumber.MatchString(n.Value) {
-			w.error(n, fmt.Sprintf("%s is no number of JSON", n.Value), "digits as JSON has them, or a string in quotes")
-		}
-		return json.Number(n.Value)
 	case "!!str", "!!timestamp":
 		if !utf8.ValidString(n.Value) {
 			w.errorf(n, "the string is not UTF-8")

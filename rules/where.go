@@ -49,6 +49,29 @@ func (w *Where) Holds(doc map[string]any) (bool, error) {
 	return holds, nil
 }
 
+// constant reports whether the expression gives the same for every document, and what: no variable is asked for.
+func (w *Where) constant() (value, ok bool) {
+	seen := &askedVars{}
+	out, _, err := w.program.Eval(seen)
+	if err != nil || seen.asked {
+		return false, false
+	}
+	value, ok = out.Value().(bool)
+	return value, ok
+}
+
+// askedVars notes whether any variable is asked for.
+type askedVars struct{ asked bool }
+
+// ResolveName implements cel.Activation.
+func (a *askedVars) ResolveName(string) (any, bool) {
+	a.asked = true
+	return nil, false
+}
+
+// Parent implements cel.Activation.
+func (a *askedVars) Parent() cel.Activation { return nil }
+
 // documentVars shows a document as CEL's variables.
 type documentVars map[string]any
 
@@ -74,6 +97,22 @@ func (d documentVars) ResolveName(name string) (any, bool) {
 
 // Parent implements cel.Activation.
 func (d documentVars) Parent() cel.Activation { return nil }
+
+// env is the environment with these extension attributes. To make one takes longer than to compile an expression, so they are kept.
+func (w *walker) env(attributes []string) (*cel.Env, error) {
+	key := strings.Join(attributes, " ")
+	if w.envs[key] == nil {
+		env, err := newEnv(attributes)
+		if err != nil {
+			return nil, err
+		}
+		if w.envs == nil {
+			w.envs = map[string]*cel.Env{}
+		}
+		w.envs[key] = env
+	}
+	return w.envs[key], nil
+}
 
 func newEnv(attributes []string) (*cel.Env, error) {
 	registry, err := types.NewRegistry()
@@ -127,7 +166,7 @@ func (w *walker) where(n *yaml.Node) *Where {
 	}
 	var attributes []string
 	for range 20 {
-		env, err := newEnv(attributes)
+		env, err := w.env(attributes)
 		if err != nil {
 			w.errorf(n, "where: %v", err)
 			return nil
@@ -149,12 +188,26 @@ func (w *walker) where(n *yaml.Node) *Where {
 		}
 		for _, e := range issues.Errors() {
 			at := w.inScalar(n, e.Location.Line(), e.Location.Column())
-			w.problems = append(w.problems, w.problem(Error, at, "where: "+e.Message, ""))
+			message, _, _ := strings.Cut(e.Message, " expecting {") // a list of all that the grammar has
+			w.problems = append(w.problems, w.problem(Error, at, "where: "+message, slip(message)))
 		}
 		return nil
 	}
 	w.errorf(n, "where names more than 19 extension attributes")
 	return nil
+}
+
+// slip is the hint for what people of other languages write.
+func slip(message string) string {
+	for _, s := range []struct{ written, hint string }{
+		{"at: '= '", "== compares two values"}, {"at: '=>'", "write >="}, {"'and'", "and is written &&"}, {"'or'", "or is written ||"},
+		{"'not'", "not is written !"}, {"'is'", "== compares two values"},
+	} {
+		if strings.Contains(message, s.written) {
+			return s.hint
+		}
+	}
+	return ""
 }
 
 func (w *walker) program(n *yaml.Node, env *cel.Env, ast *cel.Ast) *Where {
@@ -170,25 +223,9 @@ func (w *walker) program(n *yaml.Node, env *cel.Env, ast *cel.Ast) *Where {
 	return &Where{Source: n.Value, program: program}
 }
 
-// inScalar finds the place in the file of a line (from 1) and column (from 0) inside a scalar.
-func (w *walker) inScalar(n *yaml.Node, line, column int) Pos {
-	at := w.pos(n)
-	switch {
-	case n.Style&(yaml.LiteralStyle) != 0:
-		at.Line += line
-		text := w.line(at.Line)
-		at.Column = len([]rune(text)) - len([]rune(strings.TrimLeft(text, " "))) + column + 1
-	case n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0:
-		at.Column += column + 1
-	case n.Style&yaml.FoldedStyle == 0:
-		at.Column += column
-	}
-	return at
-}
-
 // CompileWhere compiles an expression given outside of a rules file.
 func CompileWhere(expression string) (*Where, error) {
-	w := &walker{lines: strings.Split(expression, "\n"), forms: map[string]*regexp.Regexp{}}
+	w := &walker{lines: lines(expression), forms: map[string]*regexp.Regexp{}}
 	out := w.where(&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: expression, Line: 1, Column: 1})
 	if len(w.problems) > 0 {
 		return nil, w.problems

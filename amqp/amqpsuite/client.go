@@ -1,10 +1,11 @@
+// Package amqpsuite holds package amqp to what it promises, on the embedded broker and on RabbitMQ alike. (That the two brokers are alike is
+// for amqp/embedded/conformance.)
 package amqpsuite
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -104,6 +105,15 @@ func (c *client) direct(f func(*amqp091.Channel) error) {
 	if err != nil {
 		c.t.Error(err)
 	}
+}
+
+func dial(t testing.TB, url string) *amqp091.Connection {
+	t.Helper()
+	conn, err := amqp091.Dial(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }
 
 // version3 reports whether the broker is a RabbitMQ before 4.0.
@@ -400,191 +410,5 @@ func prefetchBounds(t *testing.T, c *client) {
 		if id != fmt.Sprint(i) {
 			t.Fatalf("event %d is %q: out of order", i, id)
 		}
-	}
-}
-
-func requeueKeepsPlace(t *testing.T, c *client) {
-	c.declare(quorum())
-	c.fill(6)
-	first := make(chan *router.Delivery, 100)
-	stop := c.consume(router.Subscription{Prefetch: 4, Drain: 10 * time.Millisecond}, func(d *router.Delivery) { first <- d })
-	var held []*router.Delivery
-	for range 4 {
-		held = append(held, <-first)
-	}
-	stop()
-	c.depth(6)
-	var ids []string
-	if err := c.Browse(c.ctx, c.name, nil, func(d *router.Delivery) bool { ids = append(ids, d.Event.ID); return true }, nil); err != nil {
-		t.Fatal(err)
-	}
-	if want := []string{"0", "1", "2", "3", "4", "5"}; !slices.Equal(ids, want) {
-		t.Errorf("the queue holds %v, want %v", ids, want)
-	}
-	if err := held[0].Ack(); err == nil {
-		t.Error("a delivery of a channel that is gone could be acknowledged")
-	}
-}
-
-func acknowledgeInAnyOrder(t *testing.T, c *client) {
-	c.declare(quorum())
-	const n = 500
-	c.fill(n)
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	seen := map[string]int{}
-	work := make(chan *router.Delivery, n)
-	for range 16 {
-		wg.Go(func() {
-			for d := range work {
-				mu.Lock()
-				seen[d.Event.ID]++
-				again := seen[d.Event.ID] == 1 && len(seen)%10 == 0
-				mu.Unlock()
-				if again {
-					_ = d.Requeue()
-					continue
-				}
-				_ = d.Ack()
-			}
-		})
-	}
-	stop := c.consume(router.Subscription{Prefetch: 64}, func(d *router.Delivery) { work <- d })
-	waitUntil(t, func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return len(seen) == n
-	}, func() string { return fmt.Sprintf("%d of %d events came", len(seen), n) })
-	c.depth(0)
-	stop()
-	close(work)
-	wg.Wait()
-	c.depth(0)
-}
-
-func drainLeavesTheRest(t *testing.T, c *client) {
-	c.declare(quorum())
-	c.fill(50)
-	held := make(chan *router.Delivery, 100)
-	stop := c.consume(router.Subscription{Prefetch: 5}, func(d *router.Delivery) { held <- d })
-	waitUntil(t, func() bool { return len(held) == 5 }, func() string { return "the prefetch is not out" })
-	stopped := make(chan struct{})
-	go func() { stop(); close(stopped) }()
-	for range 5 {
-		select {
-		case <-stopped:
-			t.Fatal("ended with events in hand")
-		case d := <-held:
-			if err := d.Ack(); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	<-stopped
-	c.depth(45)
-}
-
-func deletedQueueComesBack(t *testing.T, c *client) {
-	c.declare(quorum())
-	got := make(chan string, 100)
-	stop := c.consume(router.Subscription{}, func(d *router.Delivery) { _ = d.Ack(); got <- d.Event.ID })
-	defer stop()
-	c.fill(1)
-	<-got
-	c.direct(func(ch *amqp091.Channel) error { _, err := ch.QueueDelete(c.name, false, false, false); return err })
-	waitUntil(t, func() bool { return c.send(c.message("after")) == nil }, func() string { return "nothing can be published" })
-	if id := <-got; id != "after" {
-		t.Errorf("got %q", id)
-	}
-}
-
-func mismatchIsNamed(t *testing.T, c *client) {
-	c.declare(quorum())
-	c.direct(func(ch *amqp091.Channel) error {
-		_, err := ch.QueueDeclare(c.name+".a", true, false, false, false, amqp091.Table{"x-message-ttl": int32(1000)})
-		return err
-	})
-	err := c.Declare(c.ctx, plan.Topology{Queues: []plan.Queue{
-		{Name: c.name, Arguments: map[string]any{"x-queue-type": "quorum", "x-delivery-limit": int64(7)}},
-		{Name: c.name + ".a", Arguments: map[string]any{"x-message-ttl": int64(2000)}},
-		{Name: c.name + ".b"},
-	}})
-	if err == nil {
-		t.Fatal("declared")
-	}
-	for _, want := range []string{
-		fmt.Sprintf("queue %q is on the broker with x-delivery-limit 1000000000, and the rules want 7", c.name),
-		fmt.Sprintf("queue %q is on the broker with x-message-ttl 1000, and the rules want 2000", c.name+".a"),
-	} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("does not say %s:\n%v", want, err)
-		}
-	}
-}
-
-func passiveIsChecked(t *testing.T, c *client) {
-	err := c.Declare(c.ctx, plan.Topology{Queues: []plan.Queue{{Name: c.name, Passive: true}}})
-	if err == nil || !strings.Contains(err.Error(), "is not on the broker") {
-		t.Errorf("a queue that is not there: %v", err)
-	}
-	err = c.Declare(c.ctx, plan.Topology{Exchanges: []plan.Exchange{{Name: c.name, Kind: "topic", Passive: true}}})
-	if err == nil || !strings.Contains(err.Error(), "is not on the broker") {
-		t.Errorf("an exchange that is not there: %v", err)
-	}
-	c.declare(quorum())
-	err = c.Declare(c.ctx, plan.Topology{
-		Exchanges: []plan.Exchange{{Name: c.name, Kind: "topic", Passive: true}}, Queues: []plan.Queue{{Name: c.name, Passive: true}},
-	})
-	if err != nil {
-		t.Error(err)
-	}
-}
-
-func browsingLeavesAll(t *testing.T, c *client) {
-	c.declare(quorum())
-	c.fill(30)
-	for range 25 { // a broker that counts looks as deliveries would have dropped them by now
-		n := 0
-		if err := c.Browse(c.ctx, c.name, nil, func(d *router.Delivery) bool {
-			if d.Event.ID != fmt.Sprint(n) {
-				t.Fatalf("event %d is %q", n, d.Event.ID)
-			}
-			n++
-			return n < 10
-		}, nil); err != nil {
-			t.Fatal(err)
-		}
-		c.depth(30)
-	}
-	ended := false
-	if err := c.Browse(c.ctx, c.name, nil, func(d *router.Delivery) bool {
-		if d.Event.ID == "5" {
-			_ = d.Ack()
-		}
-		return true
-	}, func() { ended = true }); err != nil || !ended {
-		t.Fatalf("%v, ended: %v", err, ended)
-	}
-	c.depth(29)
-	if _, err := c.Depth(c.ctx, c.name+".none"); !errors.Is(err, router.ErrNoQueue) {
-		t.Errorf("depth of no queue: %v", err)
-	}
-}
-
-func trailIsOurs(t *testing.T, c *client) {
-	c.declare(quorum())
-	m := c.message("1")
-	m.Trail = router.Trail{Type: "other", Attempts: 9, Exchange: "other"}
-	if err := c.send(m); err != nil {
-		t.Fatal(err)
-	}
-	err := c.Browse(c.ctx, c.name, []string{c.name}, func(d *router.Delivery) bool {
-		if d.Trail.Attempts != 0 || d.Event.Type != "t.1" || d.Exchange != c.name {
-			t.Errorf("believed: %+v, type %q, exchange %q", d.Trail, d.Event.Type, d.Exchange)
-		}
-		return true
-	}, nil)
-	if err != nil {
-		t.Fatal(err)
 	}
 }

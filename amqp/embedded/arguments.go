@@ -23,6 +23,7 @@ type shape struct {
 	atLeastOnce   bool
 	deliveryLimit int64 // negative: none
 	single        bool
+	ackTimeout    time.Duration // in which consumers have to settle; 0: as long as they like
 }
 
 // defaultDeliveryLimit is RabbitMQ 4's for quorum queues.
@@ -166,7 +167,11 @@ func readShape(vhost, queue string, args wire.Table) (shape, *wire.Error) {
 	s.maxLength = r.number("x-max-length", 0, -1)
 	s.maxBytes = r.number("x-max-length-bytes", 0, -1)
 	r.overflow(&s)
+	r.placement()
 	r.strategy(&s)
+	if n, ok := integer(args["x-consumer-timeout"]); ok && n > 0 { // RabbitMQ takes any other value, and heeds none
+		s.ackTimeout = time.Duration(min(n, longest)) * time.Millisecond
+	}
 	s.single = r.flag("x-single-active-consumer")
 	s.deliveryLimit = -1
 	if s.quorum {
@@ -236,19 +241,44 @@ func (r *argumentReader) strategy(s *shape) {
 	}
 }
 
-// only refuses arguments that the other queue type has, and those that nothing here has.
+// Arguments that queues of one type do not have.
+var (
+	notClassic = []string{
+		"x-delivery-limit", "x-dead-letter-strategy", "x-quorum-initial-group-size", "x-max-in-memory-length", "x-max-in-memory-bytes",
+		"x-max-age", "x-stream-max-segment-size-bytes", "x-initial-cluster-size",
+	}
+	notQuorum = []string{
+		"x-max-priority", "x-queue-mode", "x-queue-version", "x-queue-master-locator", "x-max-age", "x-stream-max-segment-size-bytes",
+		"x-initial-cluster-size",
+	}
+)
+
+// only refuses arguments that queues of the other types have, and those that nothing here has.
 func (r *argumentReader) only(quorum bool) {
-	kind, foreign := "rabbit_classic_queue", []string{"x-delivery-limit", "x-dead-letter-strategy", "x-quorum-initial-group-size"}
+	kind, foreign := "rabbit_classic_queue", notClassic
 	if quorum {
-		kind, foreign = "rabbit_quorum_queue", []string{"x-max-priority", "x-queue-mode"}
+		kind, foreign = "rabbit_quorum_queue", notQuorum
 	}
 	for _, name := range foreign {
 		if _, there := r.args[name]; there && r.err == nil {
 			r.err = wire.Errorf(wire.PreconditionFailed, "invalid arg '%s' for queue '%s' in vhost '%s' of queue type %s", name, r.queue, r.vhost, kind)
 		}
 	}
-	if _, there := r.args["x-max-priority"]; there && r.err == nil {
+	if r.number("x-max-priority", 0, -1) >= 0 && r.err == nil {
 		r.err = wire.Errorf(wire.NotImplemented, "queue '%s': the embedded broker has no x-max-priority", r.queue)
+	}
+}
+
+// placement checks arguments that are about nodes and memory, and so change nothing here.
+func (r *argumentReader) placement() {
+	for _, name := range []string{"x-max-in-memory-length", "x-max-in-memory-bytes", "x-quorum-initial-group-size", "x-queue-version"} {
+		r.number(name, 0, 0)
+	}
+	r.text("x-queue-mode")
+	switch where, there := r.text("x-queue-leader-locator"); {
+	case !there, where == "client-local", where == "balanced":
+	default:
+		r.fail("x-queue-leader-locator", "invalid_queue_locator_arg")
 	}
 }
 
@@ -256,11 +286,12 @@ func (r *argumentReader) only(quorum bool) {
 var (
 	comparedClassic = []string{
 		"x-expires", "x-message-ttl", "x-dead-letter-exchange", "x-dead-letter-routing-key", "x-max-length", "x-max-length-bytes", "x-overflow",
-		"x-single-active-consumer", "x-queue-type",
+		"x-queue-mode", "x-queue-version", "x-single-active-consumer", "x-queue-type", "x-queue-master-locator", "x-queue-leader-locator",
 	}
 	comparedQuorum = []string{
 		"x-dead-letter-exchange", "x-dead-letter-routing-key", "x-dead-letter-strategy", "x-expires", "x-max-length", "x-max-length-bytes",
-		"x-overflow", "x-single-active-consumer", "x-queue-type", "x-delivery-limit", "x-message-ttl",
+		"x-max-in-memory-length", "x-max-in-memory-bytes", "x-overflow", "x-single-active-consumer", "x-queue-type", "x-quorum-initial-group-size",
+		"x-delivery-limit", "x-message-ttl", "x-queue-leader-locator",
 	}
 )
 

@@ -11,6 +11,8 @@ type backlog struct {
 	head  int
 	back  []*item // that came back, which is before most that are fresh; in order
 	bytes int64
+
+	inTurn bool // what came back is before all that is fresh, in the order in which it came back
 }
 
 func (b *backlog) len() int { return len(b.fresh) - b.head + len(b.back) }
@@ -21,10 +23,15 @@ func (b *backlog) push(i *item) {
 	b.bytes += int64(i.size())
 }
 
-// putBack puts messages to their places, at a cost that does not grow with the square of how many come back.
-func (b *backlog) putBack(items []*item) {
+// putBack puts messages to their places, at a cost that does not grow with the square of how many come back. On quorum queues, which is what inTurn is,
+// they have no places to come back to.
+func (b *backlog) putBack(items []*item, inTurn bool) {
 	for _, i := range items {
 		b.bytes += int64(i.size())
+	}
+	if b.inTurn = inTurn; inTurn {
+		b.back = append(b.back, items...)
+		return
 	}
 	if len(items) == 1 {
 		at, _ := slices.BinarySearchFunc(b.back, items[0].seq, func(i *item, seq uint64) int { return cmp.Compare(i.seq, seq) })
@@ -41,7 +48,7 @@ func (b *backlog) first() *item {
 	switch {
 	case b.head == len(b.fresh) && len(b.back) == 0:
 		return nil
-	case b.head == len(b.fresh), len(b.back) > 0 && b.back[0].seq < b.fresh[b.head].seq:
+	case b.head == len(b.fresh), len(b.back) > 0 && b.inTurn, len(b.back) > 0 && b.back[0].seq < b.fresh[b.head].seq:
 		return b.back[0]
 	}
 	return b.fresh[b.head]
@@ -75,4 +82,14 @@ func (b *backlog) pop() *item {
 		b.fresh, b.head = b.fresh[:n], 0
 	}
 	return i
+}
+
+// all are the messages in the order of their places.
+func (b *backlog) all() []*item {
+	out := append(slices.Clone(b.back), b.fresh[b.head:]...)
+	if b.inTurn {
+		return out
+	}
+	slices.SortStableFunc(out, func(x, y *item) int { return cmp.Compare(x.seq, y.seq) })
+	return out
 }

@@ -13,7 +13,7 @@ func TestBacklogKeepsPlaces(t *testing.T) {
 	var b backlog
 	var held, out []uint64 // the slow way, and what is with consumers
 	seq := uint64(0)
-	make1 := func(seq uint64) *item { return &item{msg: &message{body: make([]byte, 3)}, seq: seq} }
+	make1 := func(seq uint64) *item { return &item{msg: &message{content: make([]byte, 3)}, seq: seq} }
 	for range 20_000 {
 		switch random.IntN(5) {
 		case 0, 1:
@@ -35,7 +35,7 @@ func TestBacklogKeepsPlaces(t *testing.T) {
 			for _, s := range out[:n] {
 				items = append(items, make1(s))
 			}
-			b.putBack(items)
+			b.putBack(items, false)
 			held = append(held, out[:n]...)
 			slices.Sort(held)
 			out = slices.Clone(out[n:])

@@ -22,7 +22,7 @@ func TestOneHandsDeadLettersOver(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			q.mu.Lock()
-			q.die(&item{msg: &message{keys: []string{"q"}, body: []byte(body)}}, diedRejected)
+			q.die(&item{msg: newMessage(&address{"", "q"}, &wire.Properties{}, []byte(body))}, diedRejected)
 			q.unlock()
 			close(done)
 		}()
@@ -46,7 +46,7 @@ func TestOneHandsDeadLettersOver(t *testing.T) {
 	v.mu.Unlock()
 	<-first
 	for _, want := range []string{"first", "second"} {
-		if i := dead.get(true, func(*item, int) {}); i == nil || string(i.msg.body) != want {
+		if i := dead.get(true, func(*item, int) {}); i == nil || string(i.msg.payload()) != want {
 			t.Errorf("got %v, want %s", i, want)
 		}
 	}

@@ -2,7 +2,9 @@ package embedded
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/eventrouter/eventrouter/amqp/embedded/internal/wire"
 )
@@ -13,13 +15,17 @@ type channel struct {
 	number uint16
 
 	// Only the reader touches these.
-	closing   bool // a channel.close is sent: nothing is obeyed until it is answered
-	incoming  *incoming
-	confirms  bool
-	published uint64 // numbered from 1 in confirm mode
-	confirmed uint64 // up to here the client was told
-	prefetch  int    // of consumers to come
-	last      string // the queue declared last, which an empty name means
+	closing  bool // a channel.close is sent: nothing is obeyed until it is answered
+	incoming *incoming
+	confirms bool
+	tx       *transaction // nil where the channel is not in tx mode
+	prefetch int          // of consumers to come
+	last     string       // the queue declared last, which an empty name means
+	address  *address
+	list     []byte // the properties of the message that is being received
+
+	owed    confirms
+	awaited uint64 // the ticket that the journal knows of; it guards it
 
 	mu        sync.Mutex
 	ended     bool
@@ -36,6 +42,8 @@ type delivery struct {
 	item     *item
 	queue    *queue
 	consumer *consumer // nil after basic.get
+	due      int64     // when it has to be settled, in nanoseconds since 1970; 0: when the client likes
+	putOff   bool      // it is settled with the transaction's commit
 }
 
 func newChannel(c *connection, number uint16) *channel {
@@ -53,6 +61,13 @@ func (ch *channel) reply(noWait bool, m wire.Method, arguments func([]byte) []by
 	}
 }
 
+// replyKept is reply to what changes the topology, which is on disk before the client knows.
+func (ch *channel) replyKept(noWait bool, m wire.Method, arguments func([]byte) []byte) {
+	if !noWait {
+		ch.conn.sendAfter(ch.conn.broker.journal.ticket(), ch.number, m, arguments)
+	}
+}
+
 // fail closes the channel and tells the client why.
 func (ch *channel) fail(fault *wire.Error, on wire.Method) {
 	ch.conn.broker.logf("%s: channel %d: %v", ch.conn.net.RemoteAddr(), ch.number, fault)
@@ -65,6 +80,7 @@ func (ch *channel) fail(fault *wire.Error, on wire.Method) {
 
 // end gives back all that the channel held.
 func (ch *channel) end() {
+	ch.endConfirms()
 	ch.mu.Lock()
 	if ch.ended {
 		ch.mu.Unlock()
@@ -77,22 +93,34 @@ func (ch *channel) end() {
 	for _, c := range consumers {
 		c.queue.unsubscribe(c)
 	}
+	for i := range unacked {
+		if d := &unacked[i]; d.item != nil && !d.queue.quorum {
+			d.consumer = nil // a classic queue takes back all at once, whoever had it
+		}
+	}
 	settleAll(unacked, requeued)
 }
 
-// settleAll settles deliveries, those of one queue together where they stand together.
+// settleAll settles deliveries, which it reorders: those that a consumer has of a queue are settled together.
 func settleAll(list []delivery, how outcome) {
-	for from := 0; from < len(list); {
-		if list[from].item == nil {
-			from++
-			continue
+	list = slices.DeleteFunc(list, func(d delivery) bool { return d.item == nil })
+	for len(list) > 0 {
+		q, c := list[0].queue, list[0].consumer
+		other := func(d delivery) bool { return d.queue != q || d.consumer != c }
+		if !slices.ContainsFunc(list, other) {
+			q.settle(list, how)
+			return
 		}
-		to := from + 1
-		for to < len(list) && list[to].item != nil && list[to].queue == list[from].queue {
-			to++
+		var together, rest []delivery
+		for _, d := range list {
+			if other(d) {
+				rest = append(rest, d)
+			} else {
+				together = append(together, d)
+			}
 		}
-		list[from].queue.settle(list[from:to], how)
-		from = to
+		q.settle(together, how)
+		list = rest
 	}
 }
 
@@ -136,6 +164,9 @@ func (ch *channel) method(m wire.Method, d *wire.Decoder) *wire.Error {
 		return wire.Errorf(wire.ChannelError, "second 'channel.open' seen")
 	case wire.ConfirmSelect:
 		noWait := d.Bit()
+		if ch.tx != nil {
+			return wire.Errorf(wire.PreconditionFailed, "cannot switch from tx to confirm mode")
+		}
 		ch.confirms = true
 		ch.reply(noWait, wire.ConfirmSelectOK, nil)
 		return nil
@@ -150,7 +181,7 @@ func (ch *channel) method(m wire.Method, d *wire.Decoder) *wire.Error {
 	case wire.ClassBasic:
 		return ch.basicMethod(m, d)
 	case wire.TxSelect.Class():
-		return wire.Errorf(wire.NotImplemented, "the embedded broker has no transactions; publisher confirms are there")
+		return ch.txMethod(m)
 	}
 	return unimplemented()
 }
@@ -167,6 +198,13 @@ func back(requeue bool) outcome {
 
 // settle takes what a client says of a delivery, or of all up to it.
 func (ch *channel) settle(tag uint64, multiple bool, how outcome) *wire.Error {
+	if ch.tx != nil {
+		return ch.settleLater(tag, multiple, how)
+	}
+	return ch.settleNow(tag, multiple, how)
+}
+
+func (ch *channel) settleNow(tag uint64, multiple bool, how outcome) *wire.Error {
 	ch.mu.Lock()
 	last := ch.first + uint64(len(ch.unacked)) - 1
 	all := multiple && tag == 0
@@ -256,6 +294,9 @@ func (ch *channel) note(d delivery, noAck bool) uint64 {
 	ch.tag++
 	switch {
 	case !noAck:
+		if limit := d.queue.ackTimeout; limit > 0 {
+			d.due = time.Now().Add(limit).UnixNano()
+		}
 		ch.unacked = append(ch.unacked, d)
 		ch.count(d, 1)
 	case len(ch.unacked) > 0:
@@ -273,14 +314,14 @@ func (ch *channel) deliver(c *consumer, i *item) bool {
 	if ch.ended || ch.consumers[c.tag] != c {
 		return false
 	}
-	tag := ch.note(delivery{i, c.queue, c}, c.noAck)
-	ch.conn.out.add(func(b []byte) []byte {
+	tag := ch.note(delivery{item: i, queue: c.queue, consumer: c}, c.noAck)
+	ch.conn.out.addAfter(c.queue.delivering(i, c.noAck), func(b []byte) []byte {
 		b, mark := wire.BeginMethod(b, ch.number, wire.BasicDeliver)
 		b = wire.AppendShortString(b, c.tag)
 		b = binary.BigEndian.AppendUint64(b, tag)
-		b = appendBool(b, i.redelivered)
+		b = appendBool(b, i.redelivered(c.queue.quorum))
 		b = wire.AppendShortString(b, i.msg.exchange)
-		b = wire.AppendShortString(b, i.msg.keys[0])
+		b = wire.AppendShortString(b, i.msg.key)
 		b = wire.EndMethod(b, mark)
 		return ch.appendContent(b, i, c.queue.quorum)
 	})
@@ -290,7 +331,7 @@ func (ch *channel) deliver(c *consumer, i *item) bool {
 // appendContent appends the header and the body of a message, in frames of the agreed size.
 func (ch *channel) appendContent(b []byte, i *item, quorum bool) []byte {
 	b = wire.AppendFrameFunc(b, wire.FrameHeader, ch.number, func(b []byte) []byte { return i.header(b, quorum) })
-	body := i.msg.body
+	body := i.msg.payload()
 	for most := ch.conn.frameMax - wire.FrameOverhead; len(body) > 0; {
 		n := min(most, len(body))
 		b = wire.AppendFrame(b, wire.FrameBody, ch.number, body[:n])

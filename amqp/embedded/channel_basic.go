@@ -75,10 +75,18 @@ func (ch *channel) consume(d *wire.Decoder) *wire.Error {
 	if v, there := arguments["x-priority"]; there {
 		n, ok := integer(v)
 		if !ok {
-			return wire.Errorf(wire.PreconditionFailed, "invalid arg 'x-priority' for consumer: expected integer, got %s", typeName(v))
+			return wire.Errorf(wire.PreconditionFailed, "invalid arg 'x-priority' for queue '%s' in vhost '%s': \"expected integer, got %s\"", q.name, q.vhost.name, typeName(v))
 		}
 		c.priority = n
 	}
+	if _, there := arguments["x-stream-offset"]; there {
+		kind := "rabbit_classic_queue"
+		if q.quorum {
+			kind = "rabbit_quorum_queue"
+		}
+		return wire.Errorf(wire.PreconditionFailed, "invalid arg 'x-stream-offset' for queue '%s' in vhost '%s' of queue type %s", q.name, q.vhost.name, kind)
+	}
+	ch.conn.watch(q.ackTimeout)
 	ch.mu.Lock()
 	if ch.consumers[tag] != nil {
 		ch.mu.Unlock()
@@ -117,16 +125,21 @@ func (ch *channel) get(d *wire.Decoder) *wire.Error {
 	if fault != nil {
 		return fault
 	}
+	if q.quorum && q.single {
+		return wire.Errorf(wire.ResourceLocked, "cannot obtain access to locked queue '%s' in vhost '%s'. "+
+			"basic.get operations are not supported by quorum queues with single active consumer", q.name, q.vhost.name)
+	}
+	ch.conn.watch(q.ackTimeout)
 	i := q.get(noAck, func(i *item, left int) {
 		ch.mu.Lock()
 		defer ch.mu.Unlock()
-		tag := ch.note(delivery{i, q, nil}, noAck)
-		ch.conn.out.add(func(b []byte) []byte {
+		tag := ch.note(delivery{item: i, queue: q}, noAck)
+		ch.conn.out.addAfter(q.delivering(i, noAck), func(b []byte) []byte {
 			b, mark := wire.BeginMethod(b, ch.number, wire.BasicGetOK)
 			b = binary.BigEndian.AppendUint64(b, tag)
-			b = appendBool(b, i.redelivered)
+			b = appendBool(b, i.redelivered(q.quorum))
 			b = wire.AppendShortString(b, i.msg.exchange)
-			b = wire.AppendShortString(b, i.msg.keys[0])
+			b = wire.AppendShortString(b, i.msg.key)
 			b = binary.BigEndian.AppendUint32(b, uint32(left))
 			b = wire.EndMethod(b, mark)
 			return ch.appendContent(b, i, q.quorum)
@@ -144,8 +157,15 @@ func (ch *channel) recover(m wire.Method, d *wire.Decoder) *wire.Error {
 		return wire.Errorf(wire.NotImplemented, "requeue=false")
 	}
 	ch.mu.Lock()
-	list := append([]delivery{}, ch.unacked...)
-	ch.forget(len(ch.unacked))
+	var list []delivery
+	for i, d := range ch.unacked {
+		if d.open() {
+			list = append(list, d)
+			ch.count(d, -1)
+			ch.unacked[i] = delivery{}
+		}
+	}
+	ch.forget(0)
 	ch.mu.Unlock()
 	settleAll(list, requeued)
 	ch.reply(m == wire.BasicRecoverAsync, wire.BasicRecoverOK, nil)

@@ -27,7 +27,7 @@ func (ch *channel) exchangeMethod(m wire.Method, d *wire.Decoder) *wire.Error {
 		if !b.add {
 			ok = wire.ExchangeUnbindOK
 		}
-		ch.reply(noWait, ok, nil)
+		ch.replyKept(noWait, ok, nil)
 		return nil
 	}
 	return unimplemented()
@@ -77,8 +77,9 @@ func (ch *channel) declareExchange(d *wire.Decoder) *wire.Error {
 			x.alternate = text
 		}
 		v.exchanges[name] = x
+		v.keepExchange(x)
 	}
-	ch.reply(noWait, wire.ExchangeDeclareOK, nil)
+	ch.replyKept(noWait, wire.ExchangeDeclareOK, nil)
 	return nil
 }
 
@@ -123,7 +124,7 @@ func (ch *channel) deleteExchange(d *wire.Decoder) *wire.Error {
 	default:
 		v.deleteExchange(x)
 	}
-	ch.reply(noWait, wire.ExchangeDeleteOK, nil)
+	ch.replyKept(noWait, wire.ExchangeDeleteOK, nil)
 	return nil
 }
 
@@ -198,19 +199,15 @@ func (b *binder) bind(to destination, incoming map[*binding]struct{}) *wire.Erro
 	if !b.add {
 		if gone := x.remove(to, b.key, b.arguments); gone != nil {
 			delete(incoming, gone)
+			v.forgetBinding(gone)
 			v.dropUnbound(x)
 		}
 		return nil
 	}
-	var match *headerMatch
-	if x.kind == "headers" {
-		var fault *wire.Error
-		if match, fault = newHeaderMatch(b.arguments); fault != nil {
-			return fault
-		}
-	}
-	if made := x.add(to, b.key, b.arguments, match); made != nil {
+	made, fault := x.bind(to, b.key, b.arguments)
+	if made != nil {
 		incoming[made] = struct{}{}
+		v.keepBinding(made)
 	}
-	return nil
+	return fault
 }

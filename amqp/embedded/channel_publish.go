@@ -16,7 +16,7 @@ type incoming struct {
 	begun     bool // the content header is there
 	size      int
 	props     wire.Properties
-	body      []byte
+	content   []byte // the list of properties and what has come of the body
 }
 
 // unexpected is the fault of a frame that is not the one that has to come next; no message is being received where in is nil.
@@ -76,6 +76,7 @@ func (ch *channel) header(payload []byte) *wire.Error {
 		return wire.Errorf(wire.PreconditionFailed, "message size %d is larger than configured max size %d", size, maxMessage)
 	}
 	in.begun, in.size, in.props = true, int(size), props
+	ch.list = append(ch.list[:0], wire.List(payload)...)
 	if in.size == 0 {
 		return ch.received()
 	}
@@ -91,55 +92,122 @@ func (ch *channel) bodyPart(payload []byte) *wire.Error {
 	if in == nil || !in.begun {
 		return in.unexpected()
 	}
-	if len(in.body)+len(payload) > in.size {
+	if in.content == nil {
+		in.begin(ch.list, min(in.size, max(len(payload), 2*ch.conn.frameMax)))
+	}
+	if len(in.content)-len(ch.list)+len(payload) > in.size {
 		return wire.Errorf(wire.UnexpectedFrame, "the body is longer than its header says")
 	}
-	if in.body == nil {
-		in.body = make([]byte, 0, min(in.size, max(len(payload), 2*ch.conn.frameMax)))
-	}
-	in.body = append(in.body, payload...)
-	if len(in.body) == in.size {
+	in.content = append(in.content, payload...)
+	if len(in.content)-len(ch.list) == in.size {
 		return ch.received()
 	}
 	return nil
+}
+
+// begin makes room for the properties and for so much of the body.
+func (in *incoming) begin(list []byte, room int) {
+	in.content = append(make([]byte, 0, len(list)+room), list...)
+}
+
+// addressed is where the message is published to.
+func (ch *channel) addressed(in *incoming) *address {
+	if a := ch.address; a == nil || a.exchange != in.exchange || a.key != in.key {
+		ch.address = &address{in.exchange, in.key}
+	}
+	return ch.address
 }
 
 // received publishes the message that is whole now.
 func (ch *channel) received() *wire.Error {
 	in := ch.incoming
 	ch.incoming = nil
-	m := &message{exchange: in.exchange, keys: []string{in.key}, props: in.props, body: in.body}
-	if fault := ch.checkProperties(m); fault != nil {
+	if in.content == nil {
+		in.begin(ch.list, 0)
+	}
+	m := &message{address: ch.addressed(in), content: in.content, body: uint32(len(ch.list))}
+	m.note(&in.props)
+	if fault := ch.checkProperties(m, &in.props); fault != nil {
 		return fault
+	}
+	ch.conn.waitForDelay()
+	if ch.confirms && ch.conn.broker.refusing.Load() {
+		ch.confirm(false, 0)
+		return nil
 	}
 	v := ch.conn.vhost
 	targets, there := v.route(in.exchange, m)
 	if !there {
 		return noExchange(v.name, in.exchange)
 	}
-	if len(targets) == 0 && in.mandatory {
-		ch.giveBack(m)
+	p := publication{m, targets, in.mandatory}
+	if ch.tx != nil {
+		return ch.tx.add(p)
 	}
-	taken := true
-	for _, q := range targets {
-		taken = q.enqueue(m) && taken
-	}
+	taken, ticket := ch.deliverTo(&p)
 	if ch.confirms {
-		ch.confirm(taken)
+		ch.confirm(taken, ticket)
 	}
 	return nil
 }
 
+// publication is a message with the queues that it goes to.
+type publication struct {
+	message   *message
+	targets   []*queue
+	mandatory bool
+}
+
+// deliverTo puts a message in its queues, or gives it back; taken is false where a queue, or a full disk, refused it. What is kept of it is on disk
+// with the ticket.
+func (ch *channel) deliverTo(p *publication) (taken bool, ticket uint64) {
+	m, j := p.message, ch.conn.broker.journal
+	if len(p.targets) == 0 && p.mandatory {
+		ch.giveBack(m)
+	}
+	kept := 0
+	for _, q := range p.targets {
+		if q.keeps(m) {
+			kept++
+		}
+	}
+	if kept > 0 && j.refuses() {
+		if ch.confirms || ch.tx != nil {
+			return false, 0
+		}
+		m.unkept, kept = true, 0
+	}
+	if kept > 1 {
+		m.id = j.newID()
+	}
+	taken = true
+	var graves []*queue
+	for _, q := range p.targets {
+		ok, dead := q.enqueue(m)
+		taken = taken && ok
+		if dead {
+			graves = append(graves, q)
+		}
+	}
+	for _, q := range graves {
+		q.bury()
+	}
+	if kept > 0 {
+		j.waitForRoom()
+		ticket = j.await(ch)
+	}
+	return taken, ticket
+}
+
 // checkProperties refuses what RabbitMQ refuses, and reads the keys of CC and BCC.
-func (ch *channel) checkProperties(m *message) *wire.Error {
-	p := &m.props
+func (ch *channel) checkProperties(m *message, p *wire.Properties) *wire.Error {
 	if p.HasExpiration() {
 		if n, err := strconv.ParseInt(p.Expiration, 10, 64); err != nil || n < 0 || n > longest {
 			return wire.Errorf(wire.PreconditionFailed, "invalid expiration '%s': %s", p.Expiration, expirationFault(p.Expiration))
 		}
 	}
-	if p.UserID != "" && p.UserID != ch.conn.user {
-		return wire.Errorf(wire.PreconditionFailed, "user_id property set to '%s' but authenticated user was '%s'", p.UserID, ch.conn.user)
+	if p.UserID != "" && p.UserID != ch.conn.user.Name {
+		return wire.Errorf(wire.PreconditionFailed, "user_id property set to '%s' but authenticated user was '%s'", p.UserID, ch.conn.user.Name)
 	}
 	for _, name := range []string{"CC", "BCC"} {
 		v, there := p.Headers[name]
@@ -150,27 +218,32 @@ func (ch *channel) checkProperties(m *message) *wire.Error {
 		if !ok {
 			return wire.Errorf(wire.PreconditionFailed, "invalid message: {unacceptable_type_in_header,%q,%s}", name, typeName(v))
 		}
-		for _, item := range list {
-			key, ok := item.(string)
-			if !ok {
-				continue // RabbitMQ passes over it too
-			}
-			m.keys = append(m.keys, key)
-			if name == "BCC" {
-				m.hidden++
-			}
-		}
+		m.copyTo(list, name == "BCC")
 	}
 	if _, there := p.Headers["BCC"]; there {
-		headers := make(wire.Table, len(p.Headers))
-		for name, v := range p.Headers {
-			if name != "BCC" {
-				headers[name] = v
-			}
-		}
-		p.Headers = headers
+		delete(p.Headers, "BCC")
+		body := m.payload()
+		list := p.AppendList(nil)
+		m.content, m.body = append(list, body...), uint32(len(list))
 	}
 	return nil
+}
+
+// copyTo takes the keys of the CC or BCC header in.
+func (m *message) copyTo(keys []any, hidden bool) {
+	if m.more == nil {
+		m.more = &more{}
+	}
+	for _, item := range keys {
+		key, ok := item.(string)
+		if !ok {
+			continue // RabbitMQ passes over it too
+		}
+		m.more.copies = append(m.more.copies, key)
+		if hidden {
+			m.more.hidden++
+		}
+	}
 }
 
 // expirationFault writes what RabbitMQ says of a text that is no number of milliseconds.
@@ -199,43 +272,8 @@ func (ch *channel) giveBack(m *message) {
 		b = binary.BigEndian.AppendUint16(b, uint16(wire.NoRoute))
 		b = wire.AppendShortString(b, "NO_ROUTE")
 		b = wire.AppendShortString(b, m.exchange)
-		b = wire.AppendShortString(b, m.keys[0])
+		b = wire.AppendShortString(b, m.key)
 		b = wire.EndMethod(b, mark)
 		return ch.appendContent(b, i, false)
-	})
-}
-
-// maxConfirms is how many confirms wait at most for others to go with.
-const maxConfirms = 64
-
-// confirm answers a message: a positive answer may wait for others.
-func (ch *channel) confirm(taken bool) {
-	ch.published++
-	if !taken {
-		ch.published--
-		ch.flushConfirms()
-		ch.published++
-		ch.confirmed = ch.published
-		ch.send(wire.BasicNack, func(b []byte) []byte {
-			return append(binary.BigEndian.AppendUint64(b, ch.published), 0)
-		})
-		return
-	}
-	if ch.published-ch.confirmed == 1 {
-		ch.conn.dirty = append(ch.conn.dirty, ch)
-	}
-	if ch.published-ch.confirmed >= maxConfirms {
-		ch.flushConfirms()
-	}
-}
-
-func (ch *channel) flushConfirms() {
-	n := ch.published - ch.confirmed
-	if n == 0 || ch.closing {
-		return
-	}
-	ch.confirmed = ch.published
-	ch.send(wire.BasicAck, func(b []byte) []byte {
-		return appendBool(binary.BigEndian.AppendUint64(b, ch.published), n > 1)
 	})
 }

@@ -22,7 +22,7 @@ func (ch *channel) queueMethod(m wire.Method, d *wire.Decoder) *wire.Error {
 		if fault := b.queueNamed(name); fault != nil {
 			return fault
 		}
-		ch.reply(noWait, wire.QueueBindOK, nil)
+		ch.replyKept(noWait, wire.QueueBindOK, nil)
 		return nil
 	case wire.QueueUnbind:
 		d.Short()
@@ -35,7 +35,7 @@ func (ch *channel) queueMethod(m wire.Method, d *wire.Decoder) *wire.Error {
 		if fault := b.queueNamed(name); fault != nil {
 			return fault
 		}
-		ch.send(wire.QueueUnbindOK, nil)
+		ch.replyKept(false, wire.QueueUnbindOK, nil)
 		return nil
 	case wire.QueuePurge:
 		d.Short()
@@ -45,7 +45,7 @@ func (ch *channel) queueMethod(m wire.Method, d *wire.Decoder) *wire.Error {
 			return fault
 		}
 		n := q.purge()
-		ch.reply(noWait, wire.QueuePurgeOK, func(b []byte) []byte { return binary.BigEndian.AppendUint32(b, uint32(n)) })
+		ch.replyKept(noWait, wire.QueuePurgeOK, func(b []byte) []byte { return binary.BigEndian.AppendUint32(b, uint32(n)) })
 		return nil
 	case wire.QueueDelete:
 		return ch.deleteQueue(d)
@@ -102,7 +102,7 @@ func (ch *channel) declareQueue(d *wire.Decoder) *wire.Error {
 	}
 	ch.last = there.name
 	messages, consumers := there.counts()
-	ch.reply(noWait, wire.QueueDeclareOK, func(b []byte) []byte {
+	ch.replyKept(noWait, wire.QueueDeclareOK, func(b []byte) []byte {
 		b = wire.AppendShortString(b, there.name)
 		b = binary.BigEndian.AppendUint32(b, uint32(messages))
 		return binary.BigEndian.AppendUint32(b, uint32(consumers))
@@ -146,6 +146,7 @@ func (ch *channel) makeQueue(want *queueDeclaration) (*queue, *wire.Error) {
 	q.touch()
 	q.mu.Unlock()
 	v.queues[q.name] = q
+	v.keepQueue(q)
 	return q, nil
 }
 
@@ -209,6 +210,6 @@ func (ch *channel) deleteQueue(d *wire.Decoder) *wire.Error {
 		}
 		n = v.deleteQueue(q)
 	}
-	ch.reply(noWait, wire.QueueDeleteOK, func(b []byte) []byte { return binary.BigEndian.AppendUint32(b, uint32(n)) })
+	ch.replyKept(noWait, wire.QueueDeleteOK, func(b []byte) []byte { return binary.BigEndian.AppendUint32(b, uint32(n)) })
 	return nil
 }

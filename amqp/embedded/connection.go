@@ -28,7 +28,7 @@ type connection struct {
 	gone   chan struct{} // closed when the client is to be left, or has left
 
 	// What the handshake found.
-	user          string
+	user          User
 	vhost         *vhost
 	cancelNotify  bool
 	blockedNotify bool
@@ -36,6 +36,10 @@ type connection struct {
 	channelMax    int
 	silence       time.Duration // after which the client counts as gone; 0: never
 	leaveBy       time.Time     // set once the client was told to go
+
+	// For deliveries that have to be settled in time: when to look for those that were not. Only the reader touches them.
+	nextLook  time.Time
+	lookEvery time.Duration
 
 	abortOnce sync.Once
 	mu        sync.Mutex
@@ -48,31 +52,8 @@ type connection struct {
 func newConnection(b *Broker, c net.Conn) *connection {
 	conn := &connection{broker: b, net: c, gone: make(chan struct{}), channels: map[uint16]*channel{}, frameMax: frameMax, channelMax: channelMax}
 	conn.in = wire.NewReader(deadlineReader{conn})
-	conn.out = newOutput(c, conn.drained)
+	conn.out = newOutput(c, conn.drained, b.journal.wait)
 	return conn
-}
-
-// deadlineReader gives up on a client that says nothing for too long. Since it is asked only when all that came before is obeyed, it is
-// also the place to send the confirms of that.
-type deadlineReader struct{ c *connection }
-
-func (r deadlineReader) Read(p []byte) (int, error) {
-	r.c.flushConfirms()
-	deadline := r.c.leaveBy
-	if deadline.IsZero() && r.c.silence > 0 {
-		deadline = time.Now().Add(r.c.silence)
-	}
-	if !deadline.IsZero() {
-		if err := r.c.net.SetReadDeadline(deadline); err != nil {
-			return 0, err
-		}
-	}
-	select {
-	case <-r.c.gone: // whose deadline may just have been overwritten
-		return 0, net.ErrClosed
-	default:
-		return r.c.net.Read(p)
-	}
 }
 
 // run serves the client until it is gone.
@@ -137,7 +118,7 @@ func (c *connection) serve() error {
 	if err := c.net.SetReadDeadline(time.Now().Add(handshakeTimeout)); err != nil {
 		return err
 	}
-	if err := c.handshake(); err != nil {
+	if err := c.greet(); err != nil {
 		return err
 	}
 	if err := c.net.SetReadDeadline(time.Time{}); err != nil {
@@ -157,6 +138,20 @@ func (c *connection) serve() error {
 			return err
 		}
 	}
+}
+
+// greet does the handshake when it is the connection's turn.
+func (c *connection) greet() error {
+	select {
+	case c.broker.greeted <- struct{}{}:
+		defer func() { <-c.broker.greeted }()
+	case <-time.After(handshakeTimeout):
+		return handshakeErrorf("its turn has not come for %s: %d others are in theirs", handshakeTimeout, maxGreeted)
+	case <-c.gone:
+		return net.ErrClosed
+	}
+	c.in = wire.NewReader(deadlineReader{c})
+	return c.handshake()
 }
 
 // obey does what a frame says; done is that the connection is closed in order.
@@ -294,7 +289,12 @@ func appendClose(b []byte, fault *wire.Error, on wire.Method) []byte {
 func (c *connection) send(m wire.Method, arguments func([]byte) []byte) { c.sendOn(0, m, arguments) }
 
 func (c *connection) sendOn(number uint16, m wire.Method, arguments func([]byte) []byte) {
-	c.out.add(func(b []byte) []byte {
+	c.sendAfter(0, number, m, arguments)
+}
+
+// sendAfter writes a method once the ticket's batch is on disk.
+func (c *connection) sendAfter(ticket uint64, number uint16, m wire.Method, arguments func([]byte) []byte) {
+	c.out.addAfter(ticket, func(b []byte) []byte {
 		b, mark := wire.BeginMethod(b, number, m)
 		if arguments != nil {
 			b = arguments(b)

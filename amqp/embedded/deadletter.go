@@ -36,6 +36,8 @@ func (q *queue) buried(i *item) {
 	q.mu.Lock()
 	q.deadCount--
 	q.deadBytes -= int64(i.size())
+	q.gone(i)
+	q.watchLimit()
 	q.mu.Unlock()
 }
 
@@ -44,6 +46,9 @@ func (q *queue) buryLater(batch []dying) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.deleted {
+		for _, d := range batch {
+			q.gone(d.item)
+		}
 		return
 	}
 	q.dead = append(batch, q.dead...)
@@ -65,40 +70,61 @@ func (q *queue) handOver(d *dying) bool {
 		return false
 	}
 	all := len(targets) > 0
+	var graves []*queue
 	for _, target := range targets {
-		if cycles(target.name, m.deaths) { // dropped there, as on RabbitMQ: it would go round for ever
+		if cycles(target.name, m.deaths()) { // dropped there, as on RabbitMQ: it would go round for ever
 			q.vhost.broker.logf("queue %q: a dead letter (%s) is dropped: it would come to queue %q again and again", q.name, d.reason, target.name)
 			continue
 		}
-		if !slices.Contains(d.taken, target) && target.enqueue(m) {
-			d.taken = append(d.taken, target)
+		if !slices.Contains(d.taken, target) {
+			ok, dead := target.enqueue(m)
+			if ok {
+				d.taken = append(d.taken, target)
+			}
+			if dead {
+				graves = append(graves, target)
+			}
 		}
 		all = all && slices.Contains(d.taken, target)
+	}
+	for _, target := range graves {
+		target.bury()
 	}
 	return all
 }
 
 // letter is the message as it goes to the dead-letter exchange.
 func (q *queue) letter(d *dying) *message {
-	m := *d.item.msg
-	entry := death{queue: q.name, reason: d.reason, count: 1, exchange: m.exchange, keys: m.keys[:len(m.keys)-m.hidden], first: time.Now()}
-	if m.props.HasExpiration() {
-		entry.expiration = m.props.Expiration
-		m.props.DropExpiration()
+	old := d.item.msg
+	m := &message{address: &address{q.deadExchange, old.key}, content: old.content, body: old.body, persistent: old.persistent, more: &more{lastFrom: old.exchange}}
+	if old.more != nil {
+		m.more.failed = old.more.failed
 	}
-	m.deaths = slices.Clone(m.deaths)
-	if at := slices.IndexFunc(m.deaths, func(old death) bool { return old.queue == q.name && old.reason == d.reason }); at >= 0 {
-		old := m.deaths[at]
-		old.count++
-		m.deaths = slices.Delete(m.deaths, at, at+1)
-		entry = old
+	if q.quorum && d.reason == diedRejected {
+		m.more.failed++
 	}
-	m.deaths = slices.Insert(m.deaths, 0, entry)
-	m.exchange = q.deadExchange
-	if q.deadHasKey {
-		m.keys, m.hidden = []string{q.deadKey}, 0
+	entry := death{queue: q.name, reason: d.reason, count: 1, exchange: old.exchange, keys: old.shownKeys(), first: time.Now()}
+	if old.expiring {
+		props := old.properties()
+		entry.expiration = props.Expiration
+		props.DropExpiration()
+		list := props.AppendList(nil)
+		m.content, m.body = append(list, old.payload()...), uint32(len(list))
 	}
-	return &m
+	m.more.deaths = slices.Clone(old.deaths())
+	if at := slices.IndexFunc(m.more.deaths, func(old death) bool { return old.queue == q.name && old.reason == d.reason }); at >= 0 {
+		entry = m.more.deaths[at]
+		entry.count++
+		m.more.deaths = slices.Delete(m.more.deaths, at, at+1)
+	}
+	m.more.deaths = slices.Insert(m.more.deaths, 0, entry)
+	switch {
+	case q.deadHasKey:
+		m.address.key = q.deadKey
+	case old.more != nil:
+		m.more.copies, m.more.hidden = old.more.copies, old.more.hidden
+	}
+	return m
 }
 
 // cycles reports whether a message has been in the queue before and has come back to it without anybody rejecting it on the way.

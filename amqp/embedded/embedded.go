@@ -8,11 +8,12 @@
 //
 // It has direct, fanout, topic and headers exchanges, alternate exchanges, bindings between exchanges, classic and quorum queues
 // with TTL, length limits, dead-lettering and delivery limits, publisher confirms, mandatory returns, prefetch, consumer priorities and
-// single active consumers. What it does not have it refuses with NOT_IMPLEMENTED (540). It is one node, and keeps everything in
-// memory: events are lost when it ends.
+// single active consumers, transactions, TLS and EXTERNAL. What it does not have it refuses with NOT_IMPLEMENTED (540). It is one node. It keeps everything in
+// memory, and what is durable also in a data folder, where it is given one: without one, events are lost when it ends.
 package embedded
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -21,6 +22,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // Options say how a broker is started. The zero value is a broker on a free port of the loopback interface.
@@ -28,8 +31,28 @@ type Options struct {
 	Addr     string                           // host:port to listen on; default 127.0.0.1:0
 	User     string                           // default guest
 	Password string                           // default guest; an Addr beyond this machine needs another
+	Users    []User                           // besides User
 	VHosts   []string                         // virtual hosts besides "/"
+	TLS      *tls.Config                      // speak TLS, and only that; its client certificates, where it verifies them, are for EXTERNAL
 	Logf     func(format string, args ...any) // told of clients' errors; may be nil
+	Warnf    func(format string, args ...any) // told when messages are not taken, for lack of disk or memory, and what became of the data folder; default Logf
+
+	// Data is the folder that durable exchanges, queues, bindings and persistent messages are kept in; it is made if it is missing. Default: none,
+	// everything is lost when the broker ends. With it, a persistent message is confirmed when it is on disk. Only one broker can have it open.
+	Data string
+
+	// MemoryLimit is how many bytes the queues' messages may take, with what the broker needs for each, before publishers are held
+	// back ("low on memory") until it is 10 % less. Default: 40 % of the memory that the process may have; negative: no limit.
+	MemoryLimit int64
+
+	fs vfs.FS // of the data folder; default: the machine's
+}
+
+// User is somebody who may connect.
+type User struct {
+	Name     string
+	Password string   // empty: by a client certificate with the name (EXTERNAL) only
+	VHosts   []string // that the user may enter; nil: all
 }
 
 // Broker is a broker at work. Its methods are safe for concurrent use.
@@ -37,6 +60,8 @@ type Broker struct {
 	options  Options
 	listener net.Listener
 	vhosts   map[string]*vhost
+	users    map[string]User
+	greeted  chan struct{} // holds one for each connection in its handshake
 	wg       sync.WaitGroup
 	names    atomic.Uint64 // of queues and consumers that are given none
 
@@ -45,9 +70,14 @@ type Broker struct {
 	closed      bool
 	done        chan struct{} // closed with the broker
 	gate        *gate
+	refusing    atomic.Bool  // publishes, for RefusePublishes
+	delay       atomic.Int64 // of publishes, in nanoseconds, for DelayPublishes
+	memory      *memory
+	journal     *journal // nil without a data folder
 }
 
-// Start begins to listen. Close ends the broker and all its connections.
+// Start begins to listen, after it has read the data folder, if there is one. It fails where something in that is damaged or missing, or where
+// another broker has it open. Close ends the broker and all its connections.
 func Start(o Options) (*Broker, error) {
 	if o.Addr == "" {
 		o.Addr = "127.0.0.1:0"
@@ -65,13 +95,29 @@ func Start(o Options) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded broker: %w", err)
 	}
-	b := &Broker{options: o, listener: listener, vhosts: map[string]*vhost{}, connections: map[*connection]struct{}{}, done: make(chan struct{}), gate: newGate()}
+	if o.TLS != nil {
+		listener = tls.NewListener(listener, o.TLS)
+	}
+	b := &Broker{
+		options: o, listener: listener, vhosts: map[string]*vhost{}, users: map[string]User{}, greeted: make(chan struct{}, maxGreeted),
+		connections: map[*connection]struct{}{}, done: make(chan struct{}), gate: newGate(),
+	}
+	for _, u := range append(o.Users, User{Name: o.User, Password: o.Password}) {
+		b.users[u.Name] = u
+	}
+	b.memory = newMemory(b.gate, o.MemoryLimit, b.warnf)
 	for _, name := range append([]string{"/"}, o.VHosts...) {
 		b.vhosts[name] = newVHost(b, name)
+	}
+	if err := b.restore(); err != nil {
+		return nil, errors.Join(err, listener.Close())
 	}
 	b.wg.Go(b.accept)
 	return b, nil
 }
+
+// maxGreeted is how many connections may be in their handshake at once: strangers take no more than that.
+const maxGreeted = 512
 
 // loopback reports whether only this machine can reach the address.
 func loopback(addr string) bool {
@@ -128,15 +174,27 @@ func (b *Broker) Addr() string { return b.listener.Addr().String() }
 
 // URL is what clients dial, with user and password.
 func (b *Broker) URL() string {
-	u := url.URL{Scheme: "amqp", User: url.UserPassword(b.options.User, b.options.Password), Host: b.Addr(), Path: "/"}
-	return u.String()
+	return b.URLFor(b.options.User, "/")
+}
+
+// URLFor is what a user dials to enter a virtual host.
+func (b *Broker) URLFor(user, vhost string) string {
+	u := url.URL{Scheme: "amqp", User: url.UserPassword(user, b.users[user].Password), Host: b.Addr()}
+	if b.options.TLS != nil {
+		u.Scheme = "amqps"
+	}
+	if vhost == "/" { // which clients take an empty path for
+		return u.String() + "/"
+	}
+	return u.String() + "/" + url.PathEscape(vhost)
 }
 
 // Close tells all clients that the broker ends (320 CONNECTION_FORCED), cuts them off, and waits until nothing of the broker is left, which takes
-// at most two seconds where a client does not read. All messages are lost. Closing again does nothing.
+// at most two seconds where a client does not read. Messages that are not in a data folder are lost. Closing again does nothing.
 func (b *Broker) Close() error {
 	b.mu.Lock()
-	if !b.closed {
+	again := b.closed
+	if !again {
 		b.closed = true
 		close(b.done)
 	}
@@ -145,21 +203,29 @@ func (b *Broker) Close() error {
 	}
 	b.mu.Unlock()
 	err := b.listener.Close()
-	b.gate.open()
+	b.gate.open(ofRequest)
 	b.wg.Wait()
 	for _, v := range b.vhosts {
 		v.close()
 	}
-	if errors.Is(err, net.ErrClosed) {
+	if again {
 		return nil
 	}
-	return err
+	return errors.Join(err, b.journal.close())
 }
 
 func (b *Broker) logf(format string, args ...any) {
 	if b.options.Logf != nil {
 		b.options.Logf(format, args...)
 	}
+}
+
+func (b *Broker) warnf(format string, args ...any) {
+	if b.options.Warnf != nil {
+		b.options.Warnf(format, args...)
+		return
+	}
+	b.logf(format, args...)
 }
 
 // afterFunc calls f after a while, in a goroutine that Close waits for; a broker that is closed calls nothing.

@@ -12,6 +12,7 @@ import (
 // exchange is an exchange of a vhost. The vhost's lock guards it: routing reads, declaring and binding writes.
 type exchange struct {
 	name       string
+	id         uint64 // in the data folder; 0: not there
 	kind       string
 	durable    bool
 	autoDelete bool
@@ -45,6 +46,7 @@ type binding struct {
 	source    *exchange
 	arguments wire.Table
 	match     *headerMatch
+	id        uint64 // in the data folder; 0: not there
 }
 
 func newExchange(name, kind string) *exchange {
@@ -53,7 +55,18 @@ func newExchange(name, kind string) *exchange {
 	}
 }
 
-// add binds; binding the same twice is once.
+// bind binds; binding the same twice is once, of which the second makes nothing.
+func (x *exchange) bind(to destination, key string, arguments wire.Table) (*binding, *wire.Error) {
+	var match *headerMatch
+	if x.kind == "headers" {
+		var fault *wire.Error
+		if match, fault = newHeaderMatch(arguments); fault != nil {
+			return nil, fault
+		}
+	}
+	return x.add(to, key, arguments, match), nil
+}
+
 func (x *exchange) add(to destination, key string, arguments wire.Table, match *headerMatch) *binding {
 	k := bindingKey{to, key}
 	for _, b := range x.bindings[k] {
@@ -61,7 +74,7 @@ func (x *exchange) add(to destination, key string, arguments wire.Table, match *
 			return nil
 		}
 	}
-	b := &binding{k, x, arguments, match}
+	b := &binding{bindingKey: k, source: x, arguments: arguments, match: match}
 	first := len(x.bindings[k]) == 0
 	x.bindings[k] = append(x.bindings[k], b)
 	x.count++
@@ -119,22 +132,23 @@ func sameArguments(a, b wire.Table) bool { return len(a)+len(b) == 0 || reflect.
 func (x *exchange) match(m *message, visit func(destination)) {
 	switch x.kind {
 	case "direct":
-		for _, key := range m.keys {
-			for _, to := range x.direct[key] {
+		for i := range m.keyCount() {
+			for _, to := range x.direct[m.keyAt(i)] {
 				visit(to)
 			}
 		}
 	case "topic":
-		for _, key := range m.keys {
-			x.topics.Walk(key, func(to destination) bool { visit(to); return true })
+		for i := range m.keyCount() {
+			x.topics.Walk(m.keyAt(i), func(to destination) bool { visit(to); return true })
 		}
 	case "fanout":
 		for _, to := range x.fanout {
 			visit(to)
 		}
 	case "headers":
+		headers := m.properties().Headers
 		for _, b := range x.headers {
-			if b.match.holds(m.props.Headers) {
+			if b.match.holds(headers) {
 				visit(b.destination)
 			}
 		}

@@ -67,6 +67,8 @@ func seeds() []script {
 		queue,
 		publish(queue.method(1, wire.ConfirmSelect, []byte{0})),
 		publish(publish(consume)).method(1, wire.BasicNack, []byte{0, 0, 0, 0, 0, 0, 0, 0, 3}).method(1, wire.BasicRecover, []byte{1}),
+		publish(publish(consume)).method(1, wire.TxSelect).method(1, wire.BasicNack, []byte{0, 0, 0, 0, 0, 0, 0, 1, 1}).
+			method(1, wire.BasicRecover, []byte{1}).method(1, wire.TxCommit).method(1, wire.BasicAck, make([]byte, 7), []byte{3, 1}).method(1, wire.TxRollback),
 		publish(queue).method(1, wire.BasicGet, two, short("q"), []byte{0}).method(1, wire.BasicAck, make([]byte, 7), []byte{1, 0}),
 		queue.method(1, wire.ExchangeDeclare, two, short("x", "topic"), []byte{4}, none).
 			method(1, wire.QueueBind, two, short("q", "x", "a.#"), []byte{0}, none).

@@ -2,8 +2,10 @@ package embedded
 
 import (
 	"crypto/subtle"
+	"crypto/tls"
 	"encoding/binary"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,10 +34,14 @@ func (c *connection) handshake() error {
 		c.out.add(func(b []byte) []byte { return append(b, wire.ProtocolHeader...) })
 		return handshakeErrorf("the client began with %q", begin)
 	}
+	mechanisms := "PLAIN AMQPLAIN"
+	if c.certified() != "" {
+		mechanisms += " EXTERNAL"
+	}
 	c.send(wire.ConnectionStart, func(b []byte) []byte {
 		b = append(b, 0, 9)
 		b = wire.AppendTable(b, properties)
-		b = wire.AppendLongString(b, "PLAIN AMQPLAIN")
+		b = wire.AppendLongString(b, mechanisms)
 		return wire.AppendLongString(b, "en_US")
 	})
 	if err := c.login(); err != nil {
@@ -85,9 +91,7 @@ func (c *connection) login() error {
 	c.cancelNotify, _ = capabilities["consumer_cancel_notify"].(bool)
 	c.blockedNotify, _ = capabilities["connection.blocked"].(bool)
 	told, _ := capabilities["authentication_failure_close"].(bool)
-	user, password := credentials(mechanism, response)
-	options := &c.broker.options
-	if same(user, options.User)&same(password, options.Password) == 1 {
+	if user, ok := c.authenticate(mechanism, response); ok {
 		c.user = user
 		return nil
 	}
@@ -98,7 +102,30 @@ func (c *connection) login() error {
 	return handshakeErrorf("wrong user or password")
 }
 
-func same(a, b string) int { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) }
+// authenticate finds the user that the client is, where it is one.
+func (c *connection) authenticate(mechanism, response string) (user User, ok bool) {
+	if mechanism == "EXTERNAL" {
+		user, ok = c.broker.users[c.certified()]
+		return user, ok
+	}
+	name, password := credentials(mechanism, response)
+	user, ok = c.broker.users[name]
+	// The comparison takes as long for a user who is not there.
+	return user, subtle.ConstantTimeCompare([]byte(user.Password), []byte(password)) == 1 && ok && user.Password != ""
+}
+
+// certified is the common name in the client's certificate, where there is one that was verified.
+func (c *connection) certified() string {
+	conn, ok := c.net.(*tls.Conn)
+	if !ok {
+		return ""
+	}
+	chains := conn.ConnectionState().VerifiedChains
+	if len(chains) == 0 {
+		return ""
+	}
+	return chains[0][0].Subject.CommonName
+}
 
 // credentials reads what PLAIN or AMQPLAIN say.
 func credentials(mechanism, response string) (user, password string) {
@@ -160,6 +187,11 @@ func (c *connection) open() error {
 	v := c.broker.vhosts[name]
 	if v == nil {
 		fault := wire.Errorf(wire.NotAllowed, "vhost %s not found", name)
+		c.send(wire.ConnectionClose, func(b []byte) []byte { return appendClose(b, fault, wire.ConnectionOpen) })
+		return handshakeErrorf("%w", fault)
+	}
+	if c.user.VHosts != nil && !slices.Contains(c.user.VHosts, name) {
+		fault := wire.Errorf(wire.NotAllowed, "access to vhost '%s' refused for user '%s'", name, c.user.Name)
 		c.send(wire.ConnectionClose, func(b []byte) []byte { return appendClose(b, fault, wire.ConnectionOpen) })
 		return handshakeErrorf("%w", fault)
 	}

@@ -20,28 +20,34 @@ const (
 // output gathers what is to be written to a client; one goroutine writes it.
 type output struct {
 	conn    net.Conn
-	drained func() // called when deliveries may be added again
+	drained func()              // called when deliveries may be added again
+	kept    func(ticket uint64) // returns when the ticket's batch is on disk
 
 	mu        sync.Mutex
 	room      *sync.Cond // signalled when less than stopAt waits
 	buf       []byte
-	full      bool // a delivery was held back
+	after     uint64 // the ticket that has to be on disk before buf is written
+	full      bool   // a delivery was held back
 	closed    bool
 	wake      chan struct{}
 	heartbeat time.Duration
 }
 
-func newOutput(c net.Conn, drained func()) *output {
-	o := &output{conn: c, drained: drained, wake: make(chan struct{}, 1)}
+func newOutput(c net.Conn, drained func(), kept func(ticket uint64)) *output {
+	o := &output{conn: c, drained: drained, kept: kept, wake: make(chan struct{}, 1)}
 	o.room = sync.NewCond(&o.mu)
 	return o
 }
 
 // add appends what f appends, for writing. f is called with the lock held, which keeps the frames of one message together.
-func (o *output) add(f func(b []byte) []byte) {
+func (o *output) add(f func(b []byte) []byte) { o.addAfter(0, f) }
+
+// addAfter is add of what the client may know only when the ticket's batch is on disk. All that is added later waits too.
+func (o *output) addAfter(ticket uint64, f func(b []byte) []byte) {
 	o.mu.Lock()
 	if !o.closed {
 		o.buf = f(o.buf)
+		o.after = max(o.after, ticket)
 	}
 	o.mu.Unlock()
 	o.signal()
@@ -87,12 +93,17 @@ func (o *output) run() {
 		}
 		out := o.buf
 		o.buf = spare[:0]
+		after := o.after
+		o.after = 0
 		closed, full := o.closed, o.full
 		o.full = false
 		o.room.Broadcast()
 		o.mu.Unlock()
 		if full {
 			o.drained() // the next deliveries are gathered while these are written
+		}
+		if after > 0 {
+			o.kept(after)
 		}
 		if len(out) > 0 {
 			if _, err := o.conn.Write(out); err != nil {

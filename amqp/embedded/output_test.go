@@ -12,7 +12,7 @@ func TestOutputHoldsBackWhoAddsTooMuch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
-		o := newOutput(theirs, func() {})
+		o := newOutput(theirs, func() {}, nil)
 		go o.run()
 		for range 2 { // the first is what is being written
 			o.add(func(b []byte) []byte { return append(b, make([]byte, stopAt+1)...) })

@@ -76,18 +76,36 @@ func (q *queue) expire() {
 // end empties the queue for good and tells its consumers, after it was taken out of the vhost. It returns how many messages were ready.
 func (q *queue) end() int {
 	q.mu.Lock()
-	q.deleted = true
-	n := q.backlog.len()
-	consumers := q.consumers
-	q.backlog, q.consumers, q.dead = backlog{}, nil, nil
-	for _, t := range []*time.Timer{q.head, q.unused, q.retry} {
-		if t != nil {
-			t.Stop()
-		}
+	if !q.deleted {
+		q.vhost.broker.journal.dropQueue(q)
 	}
+	q.deleted = true
+	n := q.clear()
+	for _, d := range q.dead {
+		q.gone(d.item)
+	}
+	consumers := q.consumers
+	q.consumers, q.dead = nil, nil
+	q.stopTimers()
 	q.mu.Unlock()
 	for _, c := range consumers {
 		c.channel.cancelled(c)
 	}
 	return n
+}
+
+// stop ends what the queue does of itself, when the broker ends.
+func (q *queue) stop() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.deleted = true
+	q.stopTimers()
+}
+
+func (q *queue) stopTimers() {
+	for _, t := range []*time.Timer{q.head, q.unused, q.retry} {
+		if t != nil {
+			t.Stop()
+		}
+	}
 }

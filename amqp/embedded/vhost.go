@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/eventrouter/eventrouter/amqp/embedded/internal/wire"
@@ -64,7 +65,7 @@ func (v *vhost) route(exchange string, m *message) ([]*queue, bool) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	if exchange == "" {
-		return v.named(m.keys), true
+		return v.named(m), true
 	}
 	x := v.exchanges[exchange]
 	if x == nil {
@@ -75,21 +76,11 @@ func (v *vhost) route(exchange string, m *message) ([]*queue, bool) {
 	return r.queues, true
 }
 
-// named are the queues whose names are the keys, which is what the default exchange routes by.
-func (v *vhost) named(keys []string) []*queue {
+// named are the queues whose names are the keys of a message, which is what the default exchange routes by.
+func (v *vhost) named(m *message) []*queue {
 	var out []*queue
-	for i, key := range keys {
-		q := v.queues[key]
-		if q == nil {
-			continue
-		}
-		for _, before := range keys[:i] {
-			if before == key {
-				q = nil
-				break
-			}
-		}
-		if q != nil {
+	for i := range m.keyCount() {
+		if q := v.queues[m.keyAt(i)]; q != nil && !slices.Contains(out, q) {
 			out = append(out, q)
 		}
 	}
@@ -165,6 +156,7 @@ func (v *vhost) deleteQueue(q *queue) int {
 func (v *vhost) unbindAll(incoming map[*binding]struct{}) {
 	for b := range incoming {
 		b.source.remove(b.destination, b.key, b.arguments)
+		v.forgetBinding(b)
 		v.dropUnbound(b.source)
 	}
 }
@@ -179,8 +171,10 @@ func (v *vhost) dropUnbound(x *exchange) {
 // deleteExchange takes an exchange away with all its bindings; v.mu is held.
 func (v *vhost) deleteExchange(x *exchange) {
 	delete(v.exchanges, x.name)
+	v.broker.journal.unset(recordExchange, x.id)
 	for _, list := range x.bindings {
 		for _, b := range list {
+			v.forgetBinding(b)
 			if b.queue != nil {
 				delete(b.queue.incoming, b)
 			} else {
@@ -191,14 +185,14 @@ func (v *vhost) deleteExchange(x *exchange) {
 	v.unbindAll(x.incoming)
 }
 
-// close ends all queues.
+// close stops all queues.
 func (v *vhost) close() {
 	v.mu.Lock()
 	queues := v.queues
 	v.queues = map[string]*queue{}
 	v.mu.Unlock()
 	for _, q := range queues {
-		q.end()
+		q.stop()
 	}
 }
 

@@ -66,6 +66,7 @@ func (c *console) check(paths []string, asJSON, strict bool) error {
 	file, problems := rules.Load(paths...)
 	var v verdict
 	if file != nil {
+		problems = append(problems, file.ReadEvents()...)
 		p, err := plan.Compile(file)
 		switch more := (rules.Problems)(nil); {
 		case errors.As(err, &more):
@@ -73,7 +74,7 @@ func (c *console) check(paths []string, asJSON, strict bool) error {
 		case err != nil:
 			return fmt.Errorf("rules: %w", err)
 		default:
-			v.Tests = runTests(p)
+			v.Tests = runTests(p, false)
 			v.Summary = map[string]int{"pipelines": len(file.Pipelines), "rules": len(file.Rules), "tests": len(file.Tests)}
 		}
 		problems = append(problems, file.Unset(c.env)...)

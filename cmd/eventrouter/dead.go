@@ -62,13 +62,13 @@ func (c *console) deadCommand() *cobra.Command {
 	k := &kept{c: c, name: "dead", noun: "dead letter", use: " [PIPELINE...]", args: cobra.ArbitraryArgs}
 	cmd := group(&cobra.Command{
 		Use:   "dead",
-		Short: "List, show, replay or drop dead letters: events that a pipeline has given up",
+		Short: "List, show, replay, drop, export or import dead letters: events that a pipeline has given up",
 		Example: `  eventrouter dead list
   eventrouter dead show --id 01KAV8Q0M9
   eventrouter dead replay billing --all --rate 20
   eventrouter dead drop billing --error "unknown customer"`,
 	})
-	cmd.AddCommand(k.list(), k.show(), k.replay(), k.drop())
+	cmd.AddCommand(k.list(), k.show(), k.replay(), k.drop(), k.export(), k.imports())
 	return cmd
 }
 
@@ -76,11 +76,11 @@ func (c *console) unroutedCommand() *cobra.Command {
 	k := &kept{c: c, name: "unrouted", noun: "unrouted event", args: arguments(0, 0, "")}
 	cmd := group(&cobra.Command{
 		Use:   "unrouted",
-		Short: "List, show, replay or drop events that no rule wanted",
+		Short: "List, show, replay, drop, export or import events that no rule wanted",
 		Example: `  eventrouter unrouted list --type 'order.#'
   eventrouter unrouted replay --all     # through the rules in force now`,
 	})
-	cmd.AddCommand(k.list(), k.show(), k.replay(), k.drop())
+	cmd.AddCommand(k.list(), k.show(), k.replay(), k.drop(), k.export(), k.imports())
 	return cmd
 }
 
@@ -141,7 +141,7 @@ func (k *kept) picked(cmd *cobra.Command, p *plan.Plan, args []string) ([]*plan.
 	return out, nil
 }
 
-// command makes one of the four.
+// command makes one of the commands.
 func (k *kept) command(verb, short, long, example string, f *keptFlags, run func(cmd *cobra.Command, args []string) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: verb + k.use, Short: short, Long: long, Args: k.args, RunE: run,

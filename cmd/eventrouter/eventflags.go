@@ -39,6 +39,16 @@ func (e *eventFlags) add(cmd *cobra.Command) {
 // given reports whether the flags describe an event.
 func (e *eventFlags) given() bool { return e.eventType != "" }
 
+// check refuses flags that describe an event without its type.
+func (e *eventFlags) check(cmd *cobra.Command) error {
+	for _, name := range []string{"data", "content-type", "id", "source", "subject", "header", "attr"} {
+		if !e.given() && cmd.Flags().Changed(name) {
+			return usagef(cmd, "--%s describes an event, and an event needs its --type", name)
+		}
+	}
+	return nil
+}
+
 // event makes the event that the flags describe; its id is empty where none is given.
 func (e *eventFlags) event(cmd *cobra.Command) (*event.Event, error) {
 	made := &event.Event{ID: e.id, Type: e.eventType, Source: e.source, Subject: e.subject}

@@ -24,23 +24,28 @@ type explained struct {
 	Unrouted  string              `json:"unrouted,omitempty"`
 	Rules     []explainedRule     `json:"rules"`
 	Hidden    int                 `json:"hidden,omitempty"` // rules that are not shown
+	// Rules of which type and pattern hold and the expression cannot be evaluated.
+	NotEvaluated int `json:"not_evaluated,omitempty"`
 }
 
 type explainedPipeline struct {
 	Name  string   `json:"name"`
 	Queue string   `json:"queue"`
-	Fed   string   `json:"fed_by"`
+	Fed   string   `json:"fed_by"` // broker or router
+	Way   []string `json:"way"`
 	Rules []string `json:"rules"`
 }
 
 type explainedRule struct {
-	Name     string `json:"name"`
-	Place    string `json:"place,omitempty"`
-	Holds    bool   `json:"holds"`
-	Near     bool   `json:"near,omitempty"` // all conditions but one hold
-	Path     string `json:"path,omitempty"`
-	Expected string `json:"expected,omitempty"`
-	Actual   string `json:"actual,omitempty"`
+	Name     string   `json:"name"`
+	Place    string   `json:"place,omitempty"`
+	Holds    bool     `json:"holds"`
+	Near     bool     `json:"near,omitempty"` // all conditions but one hold
+	Path     string   `json:"path,omitempty"`
+	Expected string   `json:"expected,omitempty"`
+	Actual   string   `json:"actual,omitempty"`
+	Error    string   `json:"error,omitempty"` // of a where that cannot be evaluated
+	Also     []string `json:"also,omitempty"`  // paths of the other conditions that fail
 	reason   string
 }
 
@@ -54,15 +59,21 @@ func (c *console) explainCommand() *cobra.Command {
 		Use:   "explain",
 		Short: "Tell for an event which rules hold, and what keeps the others from it",
 		Long: `Tell for one event, from flags or standard input (CloudEvents' JSON format, several on lines of their
-own), which pipelines get it and through which queues; which rules hold; and for the others the first
-condition that fails, with what was expected and what the event has. Rules of which only one condition
-fails come first. No broker is needed.`,
+own), which pipelines get it and through which exchanges and queues; which rules hold; and for the
+others the first condition that fails, with what was expected and what the event has. Rules of which only
+one condition fails come first. Of more rules than ten that do not hold the nearest are shown, and all
+with --all. The verdict is that of the router itself. No broker is needed.`,
 		Example: `  eventrouter explain --type order.created --data '{"total": 999, "country": "DE"}'
   eventrouter explain --rules rules/ --all < event.json
   eventrouter explain -o json --type order.created --data @order.json`,
-		Args: arguments(0, 0, ""),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef(cmd, "events come from flags or from standard input, not from arguments (%q): < FILE", args[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := output.validate(cmd); err != nil {
+			if err := errors.Join(output.validate(cmd), flags.check(cmd)); err != nil {
 				return err
 			}
 			_, p, err := named.load(c, cmd, nil)
@@ -122,12 +133,12 @@ func (c *console) eachEvent(cmd *cobra.Command, f func(*event.Event) error) erro
 
 func explainEvent(p *plan.Plan, e *event.Event, exchange string, all bool) explained {
 	x := p.Explain(e, exchange)
-	out := explained{ID: e.ID, Type: e.Type, Exchange: x.Exchange, Pipelines: []explainedPipeline{}, Rules: []explainedRule{}, Unrouted: x.Unrouted}
+	out := explained{ID: e.ID, Type: e.Type, Exchange: x.Exchange, Pipelines: []explainedPipeline{}, Rules: []explainedRule{}, Unrouted: x.Unrouted, NotEvaluated: x.NotEvaluated}
 	for _, r := range x.Pipelines {
 		pipeline := &p.Pipelines[r.Pipeline]
-		shown := explainedPipeline{Name: pipeline.Name, Queue: pipeline.QueueName, Fed: "the broker"}
+		shown := explainedPipeline{Name: pipeline.Name, Queue: pipeline.QueueName, Fed: "broker", Way: r.Way}
 		if pipeline.Feed == plan.ByRouter {
-			shown.Fed = "the router"
+			shown.Fed = "router"
 		}
 		for _, rule := range r.Rules {
 			shown.Rules = append(shown.Rules, p.Rules[rule].Name)
@@ -145,7 +156,10 @@ func explainEvent(p *plan.Plan, e *event.Event, exchange string, all bool) expla
 		rule := &p.Rules[v.Rule]
 		shown := explainedRule{Name: rule.Name, Place: rule.Pos.String(), Holds: v.Holds, Near: v.Near()}
 		if !v.Holds {
-			shown.Path, shown.Expected, shown.Actual, shown.reason = v.Path, v.Expected, v.Actual, v.Reason()
+			shown.Path, shown.Expected, shown.Actual, shown.Also, shown.reason = v.Path, v.Expected, v.Actual, v.Also, v.Reason()
+			if v.Err != nil {
+				shown.Error = v.Err.Error()
+			}
 		}
 		out.Rules = append(out.Rules, shown)
 	}
@@ -167,13 +181,20 @@ func (x *explained) print(w io.Writer) error {
 		if i == 0 {
 			b.WriteString("\npipelines that get it:\n")
 		}
-		fmt.Fprintf(&b, "  %-20s queue %s, from %s, by %s\n", p.Name, p.Queue, p.Fed, strings.Join(p.Rules, ", "))
+		by := "by the broker alone"
+		if p.Fed == "router" {
+			by = "by the router"
+		}
+		fmt.Fprintf(&b, "  %s, because of %s\n      %s: %s\n", p.Name, strings.Join(p.Rules, ", "), by, strings.Join(p.Way, " → "))
 	}
 	x.section(&b, "rules that hold:", func(r explainedRule) bool { return r.Holds })
 	x.section(&b, "rules of which one condition fails:", func(r explainedRule) bool { return r.Near })
 	x.section(&b, "other rules:", func(r explainedRule) bool { return !r.Holds && !r.Near })
 	if x.Hidden > 0 {
-		fmt.Fprintf(&b, "  and %s more, which are further off (--all shows them)\n", count(x.Hidden, "rule"))
+		fmt.Fprintf(&b, "\n%s not hold either, and are no nearer (--all shows all)\n", does(x.Hidden))
+	}
+	if x.NotEvaluated > 0 {
+		fmt.Fprintf(&b, "\n%s not hold because where cannot be evaluated (metric eventrouter_where_errors_total)\n", does(x.NotEvaluated))
 	}
 	_, err := io.WriteString(w, b.String()+"\n")
 	return err
@@ -197,4 +218,12 @@ func (x *explained) section(b *strings.Builder, title string, in func(explainedR
 			fmt.Fprintf(b, "      %s\n", r.reason)
 		}
 	}
+}
+
+// does writes "1 rule does", "2 rules do".
+func does(n int) string {
+	if n == 1 {
+		return "1 rule does"
+	}
+	return count(n, "rule") + " do"
 }

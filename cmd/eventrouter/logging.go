@@ -80,6 +80,9 @@ func logHooks(log *zap.Logger) router.Hooks {
 		Unrouted: func(e *router.Event, reason string) {
 			log.Info("unrouted", eventField(e), zap.String("reason", reason))
 		},
+		NotEvaluated: func(e *router.Event, rule string, err error) {
+			log.Debug("where not evaluated: the rule does not hold", zap.String("rule", rule), eventField(e), zap.Error(err))
+		},
 		Handled: func(pipeline string, e *router.Event, attempt int, took time.Duration, err error) {
 			if err == nil {
 				log.Debug("handled", zap.String("pipeline", pipeline), eventField(e), zap.Int("attempt", attempt), zap.Duration("took", took))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -10,18 +11,32 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"github.com/eventrouter/eventrouter/router"
 	"github.com/eventrouter/eventrouter/router/plan"
 )
 
 func (c *console) planCommand() *cobra.Command {
 	var named rulesFlag
 	var output outputFlag
+	var broker brokerFlags
+	var api managementFlag
+	var offline, exitCode bool
 	cmd := &cobra.Command{
 		Use:   "plan",
-		Short: "Print the exchanges, queues and bindings that the rules need",
-		Long:  "Print the exchanges, queues and bindings that the rules need on the broker. No broker is asked.",
-		Example: `  eventrouter plan
-  eventrouter plan --rules rules/ -o json`,
+		Short: "Tell what 'apply' would change on the broker, and what that means",
+		Long: `Compare the rules with what was applied to the broker last, and tell what 'apply' would change: + is added,
+~ is changed, - is removed, each with the rule or pipeline that causes it and its place in the file, and
+which pipelines get more, fewer or other events then. Nothing is changed.
+
+What was applied is read from the queue NAME.plan; the permission to read it is enough. With --offline
+no broker is asked, and all exchanges, queues and bindings that the rules need are printed.
+
+With --management it also tells drift: what on the broker is not as it was applied, made by hand or by others:
+objects that are gone, arguments, bindings to queues of ours, and policies in force. 'apply' brings back
+what is gone; the rest is for you to undo. Queues and bindings of others are not looked at.`,
+		Example: `  eventrouter plan --broker amqp://user:pass@rabbit
+  eventrouter plan --exit-code || echo "there are changes, or it failed"
+  eventrouter plan --offline -o json`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := output.validate(cmd); err != nil {
@@ -31,51 +46,68 @@ func (c *console) planCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if offline {
+				if output.json() {
+					return writeJSON(c.out, shownTopology(p.Topology))
+				}
+				return printTopology(c.out, p.Topology)
+			}
+			client, err := api.client(cmd, &broker)
+			if err != nil {
+				return err
+			}
+			change, kept, err := c.planned(cmd, &broker, p)
+			if err != nil {
+				return err
+			}
+			shown := newShownChange(change, kept)
+			if client != nil {
+				if shown.Drift, err = drift(cmd.Context(), client, change); err != nil {
+					return err
+				}
+				shown.drifted = true
+			}
 			if output.json() {
-				return writeJSON(c.out, shownTopology(p.Topology))
+				err = writeJSON(c.out, shown)
+			} else {
+				err = shown.print(c.out, c.outTerm)
 			}
-			return printTopology(c.out, p.Topology)
-		},
-	}
-	named.add(cmd)
-	output.add(cmd)
-	return cmd
-}
-
-func (c *console) applyCommand() *cobra.Command {
-	var named rulesFlag
-	var broker brokerFlags
-	cmd := &cobra.Command{
-		Use:   "apply",
-		Short: "Declare the exchanges, queues and bindings that the rules need",
-		Long: `Declare on the broker the exchanges, queues and bindings that the rules need. What is there already is
-left as it is; what is there in another shape is an error that names both shapes. Nothing is removed.
-
-'run' does this by itself when it starts.`,
-		Example: `  eventrouter apply --broker amqp://guest:guest@localhost`,
-		Args:    arguments(0, 0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, p, err := named.load(c, cmd, nil)
-			if err != nil {
-				return err
+			if err == nil && exitCode && len(shown.Changes)+len(shown.Drift) > 0 {
+				return errChanges
 			}
-			b, closeBroker, err := c.dial(cmd, &broker)
-			if err != nil {
-				return err
-			}
-			defer closeBroker()
-			if err := b.Declare(cmd.Context(), p.Topology); err != nil {
-				return fmt.Errorf("declaring: %w", err)
-			}
-			t := p.Topology
-			_, err = fmt.Fprintf(c.out, "declared: %s, %s, %s\n",
-				count(len(t.Exchanges), "exchange"), count(len(t.Queues), "queue"), count(len(t.Bindings), "binding"))
 			return err
 		},
 	}
 	named.add(cmd)
+	output.add(cmd)
+	cmd.Flags().BoolVar(&offline, "offline", false, "ask no broker: print all that the rules need")
+	cmd.Flags().BoolVar(&exitCode, "exit-code", false, exitCodeUsage)
+	api.add(cmd)
 	broker.add(cmd, "the one on "+defaultListen)
 	return cmd
+}
+
+// planned finds out what a change would be, and for each stale queue how many events it holds.
+func (c *console) planned(cmd *cobra.Command, flags *brokerFlags, p *plan.Plan) (*plan.Change, map[string]int, error) {
+	b, closeBroker, err := c.dial(cmd, flags)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer closeBroker()
+	rec, err := router.Applied(cmd.Context(), b, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	change := plan.NewChange(rec, p)
+	holds := map[string]int{}
+	for _, q := range change.Stale().Queues {
+		n, err := b.Depth(cmd.Context(), q.Name)
+		if err != nil && !errors.Is(err, router.ErrNoQueue) {
+			return nil, nil, err
+		}
+		holds[q.Name] = n
+	}
+	return change, holds, nil
 }
 
 // The form of a topology in JSON.
@@ -112,7 +144,7 @@ func shownTopology(t plan.Topology) shown {
 		s.Queues = append(s.Queues, shownQueue(q))
 	}
 	for _, b := range t.Bindings {
-		s.Bindings = append(s.Bindings, shownBinding(b))
+		s.Bindings = append(s.Bindings, shownBinding{b.Exchange, b.Queue, b.Key})
 	}
 	return s
 }

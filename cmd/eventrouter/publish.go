@@ -62,6 +62,9 @@ with --skip-invalid the lines after it are published too, and the exit code is s
 
 // publish does the command.
 func (c *console) publish(cmd *cobra.Command, o *publishOptions) error {
+	if err := o.event.check(cmd); err != nil {
+		return err
+	}
 	exchange, err := o.target(c, cmd)
 	if err != nil {
 		return err

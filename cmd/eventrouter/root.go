@@ -55,8 +55,8 @@ func (c *console) newRoot() *cobra.Command {
 		}
 	}
 	add(groupServe, c.runCommand(), c.brokerCommand(), c.planCommand(), c.applyCommand())
-	add(groupRules, c.checkCommand(), c.testCommand(), c.explainCommand(), c.routeCommand(), c.schemaCommand())
-	add(groupEvents, c.publishCommand(), c.deadCommand(), c.unroutedCommand())
+	add(groupRules, c.checkCommand(), c.testCommand(), c.explainCommand(), c.routeCommand(), c.diffCommand(), c.graphCommand(), c.schemaCommand())
+	add(groupEvents, c.publishCommand(), c.tailCommand(), c.deadCommand(), c.unroutedCommand())
 	root.AddCommand(c.versionCommand())
 	root.SetUsageFunc(printUsage)
 	return root

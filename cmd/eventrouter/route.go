@@ -111,7 +111,7 @@ func newRouteWriter(p *plan.Plan) *routeWriter {
 func (w *routeWriter) line(e *event.Event, exchange string) []byte {
 	w.plan.Route(e, exchange, &w.routed)
 	b := append(w.buf[:0], `{"id":`...)
-	b = append(b, quoted(e.ID)...)
+	b = appendQuoted(b, e.ID)
 	b = append(b, `,"rules":`...)
 	b = appendNames(b, w.rules, w.routed.Rules)
 	b = append(b, `,"pipelines":`...)
@@ -137,6 +137,18 @@ func appendNames(b []byte, names [][]byte, picked []int) []byte {
 		b = append(b, names[at]...)
 	}
 	return append(b, ']')
+}
+
+// appendQuoted appends a string as JSON; most need no escapes.
+func appendQuoted(b []byte, s string) []byte {
+	for _, c := range []byte(s) {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return append(b, quoted(s)...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
 }
 
 // quoted writes a string as JSON.

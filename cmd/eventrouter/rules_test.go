@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -104,6 +106,63 @@ func TestFailedTestsSayWhy(t *testing.T) {
 	golden(t, "test-failing.txt", plain(out, path))
 }
 
+func TestCoverageListsTheRulesThatNoTestMatches(t *testing.T) {
+	t.Parallel()
+	path := write(t, "rules.yaml", shop)
+	code, out, _ := eventrouter(t, "test", "--coverage", path)
+	if code != exitOK {
+		t.Errorf("a rule without a test fails: %d", code)
+	}
+	golden(t, "test-coverage.txt", plain(out, path))
+	code, out, _ = eventrouter(t, "test", "--coverage", "--strict", "-o", "json", path)
+	var r testResults
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatal(err)
+	}
+	if c := r.Coverage; code != exitFailed || c == nil || c.Rules != 3 || c.Covered != 2 || len(c.Missing) != 1 || c.Missing[0] != (uncoveredRule{"invoices", path, 12, 12}) {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	covered := shop + "  - {name: invoices, event: {type: invoice.x}, holds: [invoices]}\n"
+	if code, out, _ := eventrouter(t, "test", "--coverage", "--strict", write(t, "rules.yaml", covered)); code != exitOK || !strings.Contains(out, "3 of 3 rules hold in a test") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	if code, _, errs := eventrouter(t, "test", "--strict", path); code != exitUsage || !strings.Contains(errs, "--coverage") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+}
+
+func TestTestsWithEventsOfAFile(t *testing.T) {
+	t.Parallel()
+	path := write(t, "rules.yaml", shop+`  - {name: large orders from yesterday, events: yesterday.ndjson, includes: [billing], fails: {invoices: data.total}}
+`)
+	events := filepath.Join(filepath.Dir(path), "yesterday.ndjson")
+	code, _, errs := eventrouter(t, "test", path)
+	if code != exitFailed || !strings.Contains(errs, `the events of test "large orders from yesterday": `+events+": cannot be read: no such file") {
+		t.Errorf("without the file: exit code %d, %s", code, errs)
+	}
+	if code, _, errs := eventrouterIn(t, `{"type":"x"}`, "route", "--rules", path); code != exitOK {
+		t.Errorf("who routes needs no events of tests: %s", errs)
+	}
+	lines := `{"type":"order.a","data":{"total":5000,"country":"DE","credit_limit":1}}
+{"type":"order.b","data":{"total":50,"country":"DE","credit_limit":1}}
+`
+	if err := os.WriteFile(events, []byte(lines), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	code, out, _ := eventrouter(t, "test", path)
+	if code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	golden(t, "test-events.txt", strings.ReplaceAll(plain(out, path), events, "yesterday.ndjson"))
+	if err := os.WriteFile(events, []byte("{\"type\":\"x\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	code, out, _ = eventrouter(t, "check", path)
+	if code != exitFailed || !strings.Contains(out, events+":1:11: error: an event is a JSON object: unexpected EOF") {
+		t.Errorf("a line that is no event: exit code %d\n%s", code, out)
+	}
+}
+
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	path := write(t, "rules.yaml", shop)
@@ -122,6 +181,22 @@ func TestExplain(t *testing.T) {
 	var x explained
 	if err := json.Unmarshal([]byte(out), &x); err != nil || x.Unrouted != "shop.unrouted" || len(x.Rules) != 3 {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestExplainForPrograms(t *testing.T) {
+	t.Parallel()
+	path := write(t, "rules.yaml", shop)
+	for name, data := range map[string]string{
+		"explain-holds.json": `{"total": 1500, "country": "DE", "credit_limit": 1000}`,
+		"explain-where.json": `{"total": 1500, "country": "DE"}`,
+		"explain-far.json":   `{"total": 5, "country": "FR"}`,
+	} {
+		code, out, errs := eventrouter(t, "explain", "--rules", path, "--type", "order.created", "--id", "1", "--data", data, "-o", "json")
+		if code != exitOK || errs != "" {
+			t.Errorf("%s: exit code %d, %s", name, code, errs)
+		}
+		golden(t, name, plain(out, path))
 	}
 }
 

@@ -16,7 +16,10 @@ import (
 const defaultRules = "rules.yaml"
 
 // rulesFlag names the rules files.
-type rulesFlag struct{ paths []string }
+type rulesFlag struct {
+	paths  []string
+	events bool // load the files of events of the tests too
+}
 
 func (r *rulesFlag) add(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVar(&r.paths, "rules", nil, "rules file or folder of them; may be repeated (without it: "+defaultRules+")")
@@ -41,6 +44,9 @@ func (r *rulesFlag) load(c *console, cmd *cobra.Command, args []string) (*rules.
 		return nil, nil, err
 	}
 	file, problems := rules.Load(paths...)
+	if file != nil && r.events {
+		problems = append(problems, file.ReadEvents()...)
+	}
 	if failed := problems.Errors(); len(failed) > 0 {
 		return nil, nil, c.refuse(failed)
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,14 +32,14 @@ type runOptions struct {
 	rules    rulesFlag
 	broker   brokerFlags
 	log      logFlags
+	http     httpFlags
 	embedded string
-	http     string
+	data     string
+	memory   int64
 	connect  time.Duration
 	drain    time.Duration
-	maxBody  int64
-	inFlight int
-	confirm  time.Duration
 	noRun    bool
+	guard    string
 }
 
 func (c *console) runCommand() *cobra.Command {
@@ -53,7 +54,13 @@ func (c *console) runCommand() *cobra.Command {
   GET  /readyz    the broker is connected and takes events
   GET  /metrics   for Prometheus
 
-Without --broker it starts a broker of its own, which keeps events in memory only: for trying, not for keeping.
+/events and /metrics ask for a bearer token, or a user and password, where any are given: in files, one a
+line, or in EVENTROUTER_HTTP_TOKENS and EVENTROUTER_HTTP_USERS (name:password), parted by commas.
+
+It reloads the rules on SIGHUP, and when a file of them changes, while events flow. Rules with a problem are not
+taken: the old ones stay in force. Where somebody applies other rules to the broker, it says so and stops routing.
+
+Without --broker it starts a broker of its own, which keeps events in memory only, unless --data names a folder for them.
 
 On SIGTERM or Ctrl-C it stops taking events, finishes what is in hand, for no longer than --drain, and ends;
 what is not finished by then goes back to its queue. A second signal ends it at once.`,
@@ -65,14 +72,13 @@ what is not finished by then goes back to its queue. A second signal ends it at 
 	}
 	o.rules.add(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&o.http, "http", "127.0.0.1:8080", "address to serve HTTP on; empty: no HTTP")
-	flags.Int64Var(&o.maxBody, "http-max-body", 1<<20, "largest body of a request, in bytes")
-	flags.IntVar(&o.inFlight, "http-max-requests", 1024, "requests worked on at once; one more is answered with 503")
-	flags.DurationVar(&o.confirm, "http-confirm-timeout", 10*time.Second, "time until the events of a request are confirmed; over it: 503")
 	flags.StringVar(&o.embedded, "embedded-listen", defaultListen, "address of the embedded broker, where no --broker is given")
+	addKeepFlags(cmd, &o.data, &o.memory)
 	flags.DurationVar(&o.connect, "connect-timeout", 30*time.Second, "how long to wait for the broker at the start")
 	flags.DurationVar(&o.drain, "drain", 30*time.Second, "how long to finish what is in hand at the end")
 	flags.BoolVar(&o.noRun, "no-pipelines", false, "route, but leave the pipelines to other programs")
+	flags.StringVar(&o.guard, "guard", "", "file of recorded events (NDJSON): rules by which one of them reaches no pipeline any more are not reloaded")
+	o.http.add(cmd)
 	o.broker.add(cmd, "one is started in this process")
 	o.log.add(cmd)
 	return cmd
@@ -86,6 +92,12 @@ type running struct {
 	log     *zap.Logger
 	metrics *metrics.Metrics
 	broker  *amqp.Broker
+	address string               // of HTTP, as a URL
+	doorway *doorway             // nil without HTTP
+	made    map[string]madeSteps // by pipeline
+	retired []madeSteps          // of pipelines that are gone from the rules
+	paths   []string             // of the rules
+	seen    string               // their fingerprint when they were read last
 }
 
 func (c *console) run(cmd *cobra.Command, o *runOptions) error {
@@ -96,11 +108,19 @@ func (c *console) run(cmd *cobra.Command, o *runOptions) error {
 	if err := o.broker.validate(cmd); err != nil {
 		return err
 	}
+	if o.broker.given() && o.data != "" {
+		return usagef(cmd, "--data is for the embedded broker, and --broker names another")
+	}
 	if o.broker.given() {
 		if _, err := o.broker.open(cmd, "", router.Hooks{}); err != nil { // before the rules, as it is quicker to mend
 			return err
 		}
 	}
+	paths, err := o.rules.find(cmd, nil)
+	if err != nil {
+		return err
+	}
+	seen := fingerprint(paths) // before they are read, so that what changes from now on is seen
 	file, p, err := o.rules.load(c, cmd, nil)
 	if err != nil {
 		return err
@@ -110,7 +130,7 @@ func (c *console) run(cmd *cobra.Command, o *runOptions) error {
 		return err
 	}
 	defer stopBroker()
-	r := &running{runOptions: o, console: c, plan: p, log: log, metrics: metrics.New()}
+	r := &running{runOptions: o, console: c, plan: p, log: log, metrics: metrics.New(), paths: paths, seen: seen}
 	hooks := router.Join(logHooks(log), r.metrics.Hooks())
 	if r.broker, err = o.broker.open(cmd, url, hooks); err != nil {
 		return err
@@ -123,14 +143,21 @@ func (o *runOptions) startBroker(log *zap.Logger) (url string, stop func(), err 
 	if o.broker.given() {
 		return "", func() {}, nil
 	}
-	b, err := embedded.Start(embedded.Options{Addr: o.embedded, Logf: func(format string, args ...any) {
-		log.Debug("embedded broker: " + fmt.Sprintf(format, args...))
-	}})
+	b, err := embedded.Start(embedded.Options{
+		Addr: o.embedded, Data: o.data, MemoryLimit: o.memory,
+		Logf:  func(format string, args ...any) { log.Debug("embedded broker: " + fmt.Sprintf(format, args...)) },
+		Warnf: func(format string, args ...any) { log.Warn("embedded broker: " + fmt.Sprintf(format, args...)) },
+	})
 	if err != nil {
 		return "", nil, err
 	}
-	log.Warn("no --broker is given: the embedded broker keeps events in memory only, they are lost when this process ends",
-		zap.String("url", "amqp://guest:guest@"+b.Addr()))
+	url = "amqp://guest:guest@" + b.Addr()
+	if o.data != "" {
+		log.Info("no --broker is given: the embedded broker is used", zap.String("url", url), zap.String("data", o.data))
+	} else {
+		log.Warn("no --broker is given: the embedded broker keeps events in memory only, they are lost when this process ends (--data keeps them)",
+			zap.String("url", url))
+	}
 	return b.URL(), func() {
 		if err := b.Close(); err != nil {
 			log.Warn("embedded broker", zap.Error(err))
@@ -140,15 +167,20 @@ func (o *runOptions) startBroker(log *zap.Logger) (url string, stop func(), err 
 
 // run does the work until ctx is over.
 func (r *running) run(ctx context.Context, file *rules.File, hooks router.Hooks) error {
-	handlers, closeSteps, err := r.handlers(file)
+	handlers, made, err := r.handlers(file)
 	if err != nil {
 		return err
 	}
+	r.made = made
 	defer func() {
-		if err := closeSteps(); err != nil {
-			r.log.Warn("closing steps", zap.Error(err))
+		r.closeSteps(r.made)
+		for _, steps := range r.retired {
+			r.closeSteps(map[string]madeSteps{steps.of.Name: steps})
 		}
 	}()
+	if err := r.refuseStray(r.plan); err != nil { // so that a file that cannot be read is told now
+		return fmt.Errorf("--guard: %w", err)
+	}
 	door, listener, err := r.door()
 	if err != nil {
 		return err
@@ -167,14 +199,31 @@ func (r *running) run(ctx context.Context, file *rules.File, hooks router.Hooks)
 	}
 
 	work, ctx := errgroup.WithContext(ctx)
+	ready := make(chan struct{})
 	service := &pipelines.Service{
 		Plan: r.plan, Broker: r.broker, Handlers: handlers, Hooks: hooks, Drain: r.drain,
 		Ready: func() {
-			r.log.Info("running", zap.Int("rules", len(r.plan.Rules)), zap.Strings("pipelines", slices.Sorted(maps.Keys(handlers))), zap.String("http", r.http))
+			r.log.Info("running", zap.Int("rules", len(r.plan.Rules)), zap.Strings("pipelines", slices.Sorted(maps.Keys(handlers))), zap.String("http", r.address))
 			work.Go(func() error { return serve(ctx, door, listener, r.drain) })
+			close(ready)
+		},
+		Apply: router.ApplyOptions{By: author()},
+		Kept: func(kept []router.Kept) {
+			for _, k := range kept {
+				r.log.Info("kept, to be deleted later", zap.String("kind", k.Kind), zap.String("name", k.Name), zap.String("because", k.Why))
+			}
 		},
 	}
 	work.Go(func() error { return service.Run(ctx) })
+	reloads := &reloader{running: r, service: service}
+	work.Go(func() error {
+		select {
+		case <-ready:
+			return reloads.run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	err = work.Wait()
 	_ = listener.Close() // where it was never served; else it is closed already
 	if err == nil {
@@ -190,21 +239,26 @@ func (r *running) connect(ctx context.Context) error {
 	return r.broker.Connect(limited)
 }
 
-// handlers makes those of all pipelines that have steps.
-func (r *running) handlers(file *rules.File) (map[string]pipelines.Handler, func() error, error) {
-	handlers := map[string]pipelines.Handler{}
-	var closers []func() error
-	closeAll := func() error {
-		var errs []error
-		for _, f := range closers {
-			errs = append(errs, f())
-		}
-		return errors.Join(errs...)
-	}
+// madeSteps are the steps of a pipeline, made from its part of the file.
+type madeSteps struct {
+	of    rules.Pipeline
+	close func() error
+}
+
+// handlers makes those of pipelines that have steps and are new, or other than they were; and nil for those that have none any more.
+func (r *running) handlers(file *rules.File) (map[string]pipelines.Handler, map[string]madeSteps, error) {
+	handlers, made := map[string]pipelines.Handler{}, map[string]madeSteps{}
 	needs := steps.Needs{Lookup: r.console.env, Publisher: r.broker, Log: r.logStep, UserAgent: "eventrouter/" + currentVersion()}
 	var failed error
 	for _, p := range file.Pipelines {
+		before, there := r.made[p.Name]
 		if len(p.Steps) == 0 || r.noRun {
+			if there {
+				handlers[p.Name] = nil
+			}
+			continue
+		}
+		if there && plan.Alike(before.of, p) {
 			continue
 		}
 		h, closeSteps, err := steps.Build(p, needs)
@@ -212,13 +266,22 @@ func (r *running) handlers(file *rules.File) (map[string]pipelines.Handler, func
 			failed = errors.Join(failed, err)
 			continue
 		}
-		handlers[p.Name] = h
-		closers = append(closers, closeSteps)
+		handlers[p.Name], made[p.Name] = h, madeSteps{p, closeSteps}
 	}
 	if failed != nil {
-		return nil, nil, errors.Join(failed, closeAll())
+		r.closeSteps(made)
+		return nil, nil, failed
 	}
-	return handlers, closeAll, nil
+	return handlers, made, nil
+}
+
+// closeSteps lets go of what steps hold, such as files.
+func (r *running) closeSteps(made map[string]madeSteps) {
+	for _, name := range slices.Sorted(maps.Keys(made)) {
+		if err := made[name].close(); err != nil {
+			r.log.Warn("closing steps", zap.String("pipeline", name), zap.Error(err))
+		}
+	}
 }
 
 // logStep is the step `log`.
@@ -246,24 +309,47 @@ func (nowhere) Close() error { return nil }
 
 // door makes the HTTP server and begins to listen, so that an address in use is told before anything is done.
 func (r *running) door() (*http.Server, io.Closer, error) {
-	if r.http == "" {
+	if r.http.listen == "" {
 		return nil, nowhere{}, nil
 	}
-	listener, err := net.Listen("tcp", r.http)
+	o, err := r.ingress()
+	if err != nil {
+		return nil, nil, err
+	}
+	r.doorway = &doorway{}
+	r.doorway.open(ingress.New(o))
+	plain, err := net.Listen("tcp", r.http.listen)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--http: %w", err)
 	}
-	r.http = "http://" + listener.Addr().String()
-	first, _ := r.plan.Source("")
-	exchanges := map[string]string{}
-	for _, x := range r.plan.Exchanges {
-		exchanges[x.Key] = x.Name
+	listener, scheme, err := r.http.encrypt(plain)
+	if err != nil {
+		return nil, nil, errors.Join(err, plain.Close())
 	}
-	return ingress.Server(ingress.New(ingress.Options{
-		Publisher: r.broker, Default: first, Exchanges: exchanges, Ready: r.broker.Connected, Metrics: r.metrics.Handler(),
-		MaxBody: r.maxBody, MaxInFlight: r.inFlight, Timeout: r.confirm,
-	})), listener, nil
+	r.address = scheme + plain.Addr().String()
+	warnOpen(r.log, plain.Addr(), &o)
+	return serverWith(r.log, r.doorway), listener, nil
 }
+
+// ingress is the way in for events, to the exchanges of the rules in force.
+func (r *running) ingress() (ingress.Options, error) {
+	first, _ := r.plan.Source("")
+	o := ingress.Options{
+		Publisher: r.broker, Default: first, Exchanges: map[string]string{}, Ready: r.broker.Connected, Metrics: r.metrics.Handler(),
+		MaxBody: r.http.maxBody, MaxInFlight: r.http.inFlight, Timeout: r.http.confirm,
+	}
+	for _, x := range r.plan.Exchanges {
+		o.Exchanges[x.Key] = x.Name
+	}
+	return o, r.http.access(r.console, &o)
+}
+
+// doorway is a handler that another can take the place of.
+type doorway struct{ now atomic.Pointer[http.Handler] }
+
+func (d *doorway) open(h http.Handler) { d.now.Store(&h) }
+
+func (d *doorway) ServeHTTP(w http.ResponseWriter, r *http.Request) { (*d.now.Load()).ServeHTTP(w, r) }
 
 // serve answers requests until ctx is over, and then finishes those that have come.
 func serve(ctx context.Context, server *http.Server, l io.Closer, drain time.Duration) error {

@@ -51,8 +51,13 @@ func (f failure) String() string {
 
 // publish hands an event to the broker. It returns when that is done, which is before the confirm.
 func (t *tally) publish(ctx context.Context, e *router.Event, line int) {
+	t.send(ctx, router.Message{Event: e, Exchange: t.exchange, Key: e.Type, Mandatory: true}, line)
+}
+
+// send is publish for any message.
+func (t *tally) send(ctx context.Context, m router.Message, line int) {
 	t.pending.Add(1)
-	m := router.Message{Event: e, Exchange: t.exchange, Key: e.Type, Mandatory: true}
+	e := m.Event
 	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, fmt.Errorf("no confirm within %s", t.timeout))
 	t.publisher.Publish(ctx, m, func(err error) {
 		defer t.pending.Done()

@@ -15,6 +15,7 @@ const (
 	exitOK     = 0
 	exitFailed = 1 // the work failed: problems found, tests failed, events not confirmed, no broker
 	exitUsage  = 2 // the command line is wrong: nothing was done
+	exitChange = 3 // with --exit-code: there is a difference
 )
 
 // usageError is a wrong command line.
@@ -32,6 +33,12 @@ func (u usageError) Unwrap() error { return u.error }
 // errSaid ends a command with exitFailed where all that there is to say is printed already.
 var errSaid = errors.New("failed")
 
+// exitCodeUsage is the usage of the flag --exit-code.
+const exitCodeUsage = "exit code 3 where there is a difference, 0 where there is none"
+
+// errChanges ends a command with exitChange.
+var errChanges = errors.New("there is a difference")
+
 // execute runs one command line to its end and returns the exit code.
 func (c *console) execute(ctx context.Context, args []string) int {
 	root := c.newRoot()
@@ -46,6 +53,8 @@ func (c *console) execute(ctx context.Context, args []string) int {
 		return exitUsage
 	case errors.Is(err, errSaid):
 		return exitFailed
+	case errors.Is(err, errChanges):
+		return exitChange
 	}
 	fmt.Fprintf(c.err, "eventrouter: %s\n", strings.TrimSpace(err.Error()))
 	return exitFailed

@@ -24,6 +24,8 @@ func TestWrongUsageExitsWithTwoAndSaysWhatIsMeant(t *testing.T) {
 		{"unknown short flag", []string{"check", "-x"}, `unknown shorthand flag: 'x' in -x`},
 		{"flag without its value", []string{"run", "--broker"}, `flag needs an argument: --broker`},
 		{"argument where there is none", []string{"version", "now"}, `"eventrouter version" takes no argument, but got "now"`},
+		{"event without its type", []string{"explain", "--data", "{}"}, `--data describes an event, and an event needs its --type`},
+		{"events as an argument", []string{"explain", "events.ndjson"}, `not from arguments ("events.ndjson"): < FILE`},
 		{"wrong form of output", []string{"version", "-o", "xml"}, `--output "xml" is neither text nor json`},
 		{"URL of something else", []string{"run", "--broker", "http://localhost"}, `begins with amqp:// or amqps://`},
 		{"certificate without its key", []string{"run", "--broker", "amqps://x", "--broker-cert", "c.pem"}, `--broker-cert and --broker-key go together`},

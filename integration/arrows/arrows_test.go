@@ -17,8 +17,8 @@ const module = "github.com/eventrouter/eventrouter"
 var arrows = map[string][]string{
 	"rules/topic":     {},
 	"rules":           {"rules/..."},
-	"router/event":    {},
-	"router/match":    {"rules/...", "router/event"},
+	"router/event":    {"router/event/..."},
+	"router/match":    {"rules/...", "router/event/..."},
 	"router/plan":     {"rules/...", "router/event", "router/match"},
 	"router":          {"rules", "router/event", "router/plan"},
 	"router/ingress":  {"rules", "router", "router/event", "router/plan"},
@@ -27,6 +27,7 @@ var arrows = map[string][]string{
 	"pipelines/steps": {"rules", "router", "router/event", "pipelines", "pipelines/steps/..."},
 	"pipelines/dead":  {"rules/...", "router", "router/event", "router/plan"},
 	"amqp":            {"router", "router/event", "router/plan"},
+	"management":      {"router/plan"},
 	"amqp/amqpsuite":  {"amqp", "router", "router/event", "router/plan"}, // tests that run on every broker
 	"amqp/embedded":   {"rules/topic", "amqp/embedded/..."},
 	"cmd/eventrouter": {"..."},

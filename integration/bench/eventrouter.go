@@ -27,6 +27,9 @@ func compile(s setting, condition string) (*plan.Plan, error) {
 		fmt.Fprintf(&b, "  %s: {prefetch: %d}\n", names[i], prefetch)
 	}
 	fmt.Fprintf(&b, "rules:\n  - {name: all, type: order.*, %spipelines: [%s]}\n", condition, strings.Join(names, ", "))
+	for i := range s.others {
+		fmt.Fprintf(&b, "  - {name: other %d, match: {data: {total: [{numeric: [\">=\", 1000]}], customer: {id: [other-%d]}}}, pipelines: [p0]}\n", i, i)
+	}
 	file, problems := rules.Parse(rules.Source{Name: "bench", Text: []byte(b.String())})
 	if file == nil {
 		return nil, problems
@@ -116,12 +119,25 @@ func publishByRouter(ctx context.Context, s setting) (took time.Duration, err er
 			return err
 		}
 		<-handled
-		stop()
-		err := <-served // and with it all acknowledgements are sent
 		took = time.Since(began)
-		return err
+		stop()
+		var queues []string
+		for i := range p.Pipelines {
+			queues = append(queues, p.Pipelines[i].QueueName)
+		}
+		return errors.Join(<-served, empty(ctx, b, queues...))
 	})
 	return took, err
+}
+
+// empty checks that nothing has come back to queues: every event was acknowledged.
+func empty(ctx context.Context, b router.Browser, queues ...string) error {
+	for _, q := range queues {
+		if n, err := b.Depth(context.WithoutCancel(ctx), q); err != nil || n > 0 {
+			return errors.Join(err, fmt.Errorf("%d events are still in queue %q", n, q))
+		}
+	}
+	return nil
 }
 
 func publishAll(ctx context.Context, b router.Publisher, n int, exchange, key string) error {
@@ -168,10 +184,9 @@ func loopByRouter(ctx context.Context, s setting) (took time.Duration, err error
 		served := make(chan error, 1)
 		go func() { served <- r.Run(routing) }()
 		<-routed
-		stop()
-		err := <-served
 		took = time.Since(began)
-		return err
+		stop()
+		return errors.Join(<-served, empty(ctx, b, match))
 	})
 	return took, err
 }

@@ -11,17 +11,19 @@ import (
 	watermillcore "github.com/ThreeDotsLabs/watermill"
 	watermillamqp "github.com/ThreeDotsLabs/watermill-amqp/v3/pkg/amqp"
 	"github.com/ThreeDotsLabs/watermill/message"
+	amqp091 "github.com/rabbitmq/amqp091-go"
 )
 
 // publishers is how many goroutines publish through watermill: its Publish waits for the confirm of each message, so that one alone is slow. More than these did
 // not make it quicker when it was tried.
 const publishers = 32
 
-// watermill is contender e: durable queues, persistent messages and confirms, a topic that as many subscribers have queues of their own on as the setting has pipelines.
+// watermill is contender e: durable quorum queues, persistent messages and confirms, a topic that as many subscribers have queues of their own on as the setting has pipelines.
 func watermill(ctx context.Context, s setting) (time.Duration, error) {
 	topic := fmt.Sprintf("bench-watermill-%d", time.Now().UnixNano())
 	config := func(suffix string) watermillamqp.Config {
 		c := watermillamqp.NewDurablePubSubConfig(s.url, watermillamqp.GenerateQueueNameTopicNameWithSuffix(suffix))
+		c.Queue.Arguments = amqp091.Table{"x-queue-type": "quorum"} // as the others have
 		c.Publish.ConfirmDelivery = true
 		c.Publish.ChannelPoolSize = publishers
 		c.Consume.Qos.PrefetchCount = prefetch

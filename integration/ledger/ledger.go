@@ -17,14 +17,15 @@ type Book struct {
 	mu        sync.Mutex
 	confirmed map[string]time.Time
 	entries   map[string][]entry // by id
+	marks     []entry            // what happened to all events at once
 	counts    map[string]int     // by place and id
 	distinct  map[string]int     // by place
 }
 
 // entry is something that happened to an event.
 type entry struct {
-	at    time.Time
-	place string
+	at   time.Time
+	what string
 }
 
 // New opens an empty book.
@@ -43,11 +44,25 @@ func (b *Book) Confirmed(id string) {
 func (b *Book) Seen(place, id string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.entries[id] = append(b.entries[id], entry{time.Now(), place})
+	b.entries[id] = append(b.entries[id], entry{time.Now(), "seen at " + place})
 	key := place + "\x00" + id
 	if b.counts[key]++; b.counts[key] == 1 {
 		b.distinct[place]++
 	}
+}
+
+// Note adds something that happened to an event to its history, which decides nothing.
+func (b *Book) Note(id, what string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.entries[id] = append(b.entries[id], entry{time.Now(), what})
+}
+
+// Mark adds something to the history of all events, such as a fault.
+func (b *Book) Mark(what string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.marks = append(b.marks, entry{time.Now(), what})
 }
 
 // Total is the number of events confirmed.
@@ -64,6 +79,31 @@ func (b *Book) At(place string) int {
 	return b.distinct[place]
 }
 
+// IDs are the events confirmed so far.
+func (b *Book) IDs() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Keys(b.confirmed))
+}
+
+// Has tells whether an event was seen at one of the places.
+func (b *Book) Has(id string, places []string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.seen(id, places)
+}
+
+func (b *Book) seen(id string, places []string) bool {
+	return slices.ContainsFunc(places, func(place string) bool { return b.counts[place+"\x00"+id] > 0 })
+}
+
+// History is what happened to an event, a line each, and besides it what was marked from a little before it was confirmed on.
+func (b *Book) History(id string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.history(id)
+}
+
 // maxListed is how many missing events are listed with their histories.
 const maxListed = 5
 
@@ -76,7 +116,7 @@ func (b *Book) Balance(t testing.TB, belongs func(id string) [][]string) {
 	missing := 0
 	for _, id := range slices.Sorted(maps.Keys(b.confirmed)) {
 		for _, places := range belongs(id) {
-			if slices.ContainsFunc(places, func(place string) bool { return b.counts[place+"\x00"+id] > 0 }) {
+			if b.seen(id, places) {
 				continue
 			}
 			if missing++; missing <= maxListed {
@@ -97,11 +137,45 @@ func (b *Book) Balance(t testing.TB, belongs func(id string) [][]string) {
 	t.Logf("%d confirmed, %d missing; seen %v; more than once %v", len(b.confirmed), missing, b.distinct, doubled)
 }
 
+// Times is how often an event was seen at a place.
+func (b *Book) Times(place, id string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.counts[place+"\x00"+id]
+}
+
+// Once fails the test for each event that was seen more than once at a place, or at a place where it may not be.
+func (b *Book) Once(t testing.TB, may func(place, id string) bool) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	wrong := 0
+	for _, key := range slices.Sorted(maps.Keys(b.counts)) {
+		place, id, _ := strings.Cut(key, "\x00")
+		allowed := may(place, id)
+		if n := b.counts[key]; n > 1 || !allowed {
+			if wrong++; wrong <= maxListed {
+				t.Errorf("event %s was seen %d times at %s, where it may be: %v; its history:\n%s", id, n, place, allowed, b.history(id))
+			}
+		}
+	}
+	if wrong > maxListed {
+		t.Errorf("and %d more", wrong-maxListed)
+	}
+}
+
 func (b *Book) history(id string) string {
+	confirmed := b.confirmed[id]
+	all := append([]entry{{confirmed, "confirmed"}}, b.entries[id]...)
+	for _, m := range b.marks {
+		if m.at.After(confirmed.Add(-5 * time.Second)) {
+			all = append(all, m)
+		}
+	}
+	slices.SortStableFunc(all, func(x, y entry) int { return x.at.Compare(y.at) })
 	var out strings.Builder
-	fmt.Fprintf(&out, "  %s confirmed\n", b.confirmed[id].Format("15:04:05.000"))
-	for _, e := range b.entries[id] {
-		fmt.Fprintf(&out, "  %s seen at %s\n", e.at.Format("15:04:05.000"), e.place)
+	for _, e := range all {
+		fmt.Fprintf(&out, "  %s %s\n", e.at.Format("15:04:05.000"), e.what)
 	}
 	return out.String()
 }

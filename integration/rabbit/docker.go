@@ -79,14 +79,22 @@ func inDocker(ctx context.Context, v Version) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	api, err := freePort()
+	if err != nil {
+		return nil, err
+	}
 	made, err := testcontainers.Run(ctx, image,
 		testcontainers.WithLogger(quiet{}),
-		testcontainers.WithExposedPorts("5672/tcp"),
+		testcontainers.WithExposedPorts("5672/tcp", "15672/tcp"),
 		testcontainers.WithLabels(map[string]string{owner: strconv.Itoa(os.Getpid())}),
 		testcontainers.WithConfigModifier(func(c *container.Config) { c.Hostname = "rabbit" }), // the folder of its data is named after it
 		testcontainers.WithHostConfigModifier(func(h *container.HostConfig) {
 			// The same port after a restart.
-			h.PortBindings = network.PortMap{network.MustParsePort("5672/tcp"): {{HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: strconv.Itoa(port)}}}
+			here := netip.MustParseAddr("127.0.0.1")
+			h.PortBindings = network.PortMap{
+				network.MustParsePort("5672/tcp"):  {{HostIP: here, HostPort: strconv.Itoa(port)}},
+				network.MustParsePort("15672/tcp"): {{HostIP: here, HostPort: strconv.Itoa(api)}},
+			}
 		}),
 	)
 	if err != nil {
@@ -94,7 +102,7 @@ func inDocker(ctx context.Context, v Version) (*Server, error) {
 	}
 	id := made.GetContainerID()
 	return &Server{
-		URL: url(port), How: image,
+		URL: url(port), Management: fmt.Sprintf("http://guest:guest@127.0.0.1:%d", api), How: image,
 		kill: func(ctx context.Context) error {
 			_, err := c.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: "SIGKILL"})
 			return err
@@ -102,6 +110,9 @@ func inDocker(ctx context.Context, v Version) (*Server, error) {
 		start: func(ctx context.Context) error {
 			_, err := c.ContainerStart(ctx, id, client.ContainerStartOptions{})
 			return err
+		},
+		ctl: func(ctx context.Context, args ...string) error {
+			return run(ctx, "docker", append([]string{"exec", id, "rabbitmqctl"}, args...)...)
 		},
 		end: func() error {
 			_, err := c.ContainerRemove(context.Background(), id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
@@ -139,7 +150,11 @@ func findImage(ctx context.Context, c *testcontainers.DockerClient, v Version) (
 
 // run runs a command to its end; the error has the end of what it printed.
 func run(ctx context.Context, name string, args ...string) error {
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	return runCommand(exec.CommandContext(ctx, name, args...))
+}
+
+func runCommand(cmd *exec.Cmd) error {
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		out = bytes.TrimSpace(out)
 		return fmt.Errorf("%w: %s", err, out[max(0, len(out)-500):])

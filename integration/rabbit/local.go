@@ -37,14 +37,14 @@ func installed(_ context.Context, v Version) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
-	s := &Server{URL: url(n.port), How: program, kill: n.kill, start: n.start, end: n.end}
+	s := &Server{URL: url(n.port), How: program, kill: n.kill, start: n.start, ctl: n.ctl, end: n.end}
 	if err := n.start(context.Background()); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
 	if err := s.Ready(context.Background()); err != nil {
 		return nil, errors.Join(err, n.complaint(), n.end())
 	}
-	if !strings.HasPrefix(s.Version, string(v)+".") {
+	if v != V4 && !strings.HasPrefix(s.Version, string(v)+".") {
 		return nil, errors.Join(fmt.Errorf("%s is version %s", program, s.Version), n.end())
 	}
 	return s, nil
@@ -87,8 +87,6 @@ func newNode(program, folder string) (*node, error) {
 		"RABBITMQ_MNESIA_BASE="+filepath.Join(folder, "data"),
 		"RABBITMQ_LOG_BASE="+filepath.Join(folder, "log"),
 		"RABBITMQ_PID_FILE="+filepath.Join(folder, "pid"),
-		"RABBITMQ_FEATURE_FLAGS=",
-		"RABBITMQ_ALLOW_INPUT=1",
 		"LANG=C.UTF-8",
 	)}, nil
 }
@@ -123,7 +121,20 @@ func (n *node) kill(context.Context) error {
 	return nil
 }
 
-func (n *node) end() error { return errors.Join(n.kill(context.Background()), os.RemoveAll(n.folder)) }
+// ctl runs the rabbitmqctl that stands beside the server's program.
+func (n *node) ctl(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(n.program), "rabbitmqctl"), args...)
+	cmd.Env = n.env
+	return runCommand(cmd)
+}
+
+func (n *node) end() error {
+	err := n.kill(context.Background())
+	if errors.Is(err, syscall.ESRCH) {
+		err = nil // a test has killed it
+	}
+	return errors.Join(err, os.RemoveAll(n.folder))
+}
 
 // complaint is the end of what the server printed.
 func (n *node) complaint() error {
@@ -139,15 +150,20 @@ func install(ctx context.Context, v Version) (*Server, error) {
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Getuid() != 0 {
 		return nil, errors.New("only root on Debian can install it")
 	}
+	// Tests, and test programs, may want it at the same time: the second waits, and finds it installed.
 	script := `set -e
+exec 9>"${TMPDIR:-/tmp}/eventrouter-install.lock"
+flock 9
+if [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]; then exit 0; fi
 export DEBIAN_FRONTEND=noninteractive
 if [ ! -e /usr/sbin/policy-rc.d ]; then
   printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d # the package must not start a service
   chmod +x /usr/sbin/policy-rc.d
   trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 fi
-apt-get update -qq
-apt-get install -y -qq --no-install-recommends rabbitmq-server`
+wait="-o DPkg::Lock::Timeout=300"
+apt-get $wait update -qq
+apt-get $wait install -y -qq --no-install-recommends rabbitmq-server`
 	if err := run(ctx, "sh", "-c", script); err != nil {
 		return nil, err
 	}

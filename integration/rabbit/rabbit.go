@@ -18,18 +18,20 @@ import (
 type Version string
 
 const (
-	V4 Version = "4"    // the newest at hand: 4.x
+	V4 Version = "4"    // the newest at hand: 4.x, or where nothing but an older one is installed, that
 	V3 Version = "3.10" // the oldest that is supported
 )
 
 // Server is a RabbitMQ. Where it was made here it can be killed and started again, with what it has on disk.
 type Server struct {
-	URL     string // amqp://guest:guest@…/
-	How     string // how it was found or made
-	Version string // as it says itself
+	URL        string // amqp://guest:guest@…/
+	Management string // URL of its management API; "" where it is not known
+	How        string // how it was found or made
+	Version    string // as it says itself
 
 	kill  func(context.Context) error // nil where it is not ours
 	start func(context.Context) error
+	ctl   func(ctx context.Context, args ...string) error
 	end   func() error
 }
 
@@ -50,12 +52,15 @@ func Get(ctx context.Context, v Version) (*Server, error) {
 		server, err := s.get(ctx, v)
 		if err == nil {
 			server.How = s.name + ": " + server.How
-			err = server.Ready(ctx)
-		}
-		if err == nil {
-			return server, nil
+			if err = server.Ready(ctx); err == nil {
+				return server, nil
+			}
+			err = errors.Join(err, server.Close())
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
+	}
+	if len(errs) == 0 {
+		return nil, fmt.Errorf("EVENTROUTER_TEST_BROKER is %q, and not url, docker, binary or debian", only)
 	}
 	return nil, fmt.Errorf("no RabbitMQ %s: %w", v, errors.Join(errs...))
 }
@@ -85,6 +90,9 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	return s.Ready(ctx)
 }
+
+// Control runs rabbitmqctl on a server that was made here.
+func (s *Server) Control(ctx context.Context, args ...string) error { return s.ctl(ctx, args...) }
 
 // Ready waits until the server takes connections, for two minutes at most.
 func (s *Server) Ready(ctx context.Context) error {

@@ -72,6 +72,19 @@ func (b *Box) letter(d *router.Delivery) Letter {
 	return Letter{Event: d.Event, Pipeline: b.pipeline, Exchange: d.Exchange, Trail: d.Trail, Deaths: d.Deaths}
 }
 
+// Message puts a letter into the box once more, as one that was taken out of it by [Box.Each] before.
+func (b *Box) Message(l *Letter) router.Message {
+	t := l.Trail
+	t.Type, t.Exchange, t.Pipeline = l.Event.Type, l.Exchange, b.pipeline
+	if t.Error == "" && l.Deaths != "" {
+		t.Error = l.Reason() // the broker believes nobody about deaths but itself
+	}
+	return router.Message{Event: l.Event, Key: b.Queue, Mandatory: true, Trail: t}
+}
+
+// Pipeline is the name of the pipeline whose dead letters the box holds; empty where it holds what no rule wanted.
+func (b *Box) Pipeline() string { return b.pipeline }
+
 // Filter picks letters. The zero Filter picks all; what is set has to hold together.
 type Filter struct {
 	IDs   []string      // any of these event ids

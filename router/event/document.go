@@ -15,7 +15,7 @@ import (
 func (e *Event) Document() map[string]any {
 	doc := make(map[string]any, 7+len(e.Attributes))
 	for name, v := range e.Attributes {
-		doc[name] = plain(v)
+		doc[name] = Plain(v)
 	}
 	text := func(name, value string) {
 		if value != "" {
@@ -30,7 +30,7 @@ func (e *Event) Document() map[string]any {
 		doc["time"] = e.Time.Format(time.RFC3339Nano)
 	}
 	if len(e.Headers) > 0 {
-		doc["headers"] = plain(e.Headers)
+		doc["headers"] = Plain(e.Headers)
 	}
 	if data, ok := e.JSON(); ok {
 		doc["data"] = data
@@ -63,8 +63,9 @@ func (e *Event) JSON() (any, bool) {
 	return v, true
 }
 
-// plain turns a header's value into encoding/json's types.
-func plain(v any) any {
+// Plain turns the value of an attribute or a header into encoding/json's types, as Document shows it. A number that JSON does not
+// have is nil.
+func Plain(v any) any {
 	switch v := v.(type) {
 	case nil, string, bool, json.Number:
 		return v
@@ -75,13 +76,13 @@ func plain(v any) any {
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for name, inner := range v {
-			out[name] = plain(inner)
+			out[name] = Plain(inner)
 		}
 		return out
 	case []any:
 		out := make([]any, len(v))
 		for i, inner := range v {
-			out[i] = plain(inner)
+			out[i] = Plain(inner)
 		}
 		return out
 	}

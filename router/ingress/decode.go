@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/textproto"
@@ -37,7 +36,7 @@ func (d *door) decode(r *http.Request) ([]*event.Event, *problem) {
 	if strings.HasPrefix(media, anyEvents) && media != structured && media != batch {
 		return nil, unsupported("of CloudEvents' formats only JSON is supported, not " + quote(media))
 	}
-	body, err := io.ReadAll(r.Body)
+	body, err := readBody(r)
 	if err != nil {
 		return nil, d.bodyProblem(err)
 	}
@@ -48,6 +47,17 @@ func (d *door) decode(r *http.Request) ([]*event.Event, *problem) {
 		return d.readBatch(body)
 	}
 	return one(readBinary(r.Header, contentType, body))
+}
+
+// readBody reads into memory that is allocated as the bytes come, and once where the client says how many those are and they are few.
+func readBody(r *http.Request) ([]byte, error) {
+	const few = 1 << 20
+	var b bytes.Buffer
+	if r.ContentLength > 0 {
+		b.Grow(int(min(r.ContentLength, few)) + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(r.Body)
+	return b.Bytes(), err
 }
 
 func one(e *event.Event, err error) ([]*event.Event, *problem) {

@@ -3,6 +3,7 @@ package ingress
 
 import (
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/eventrouter/eventrouter/router"
@@ -19,13 +20,21 @@ type Options struct {
 	MaxBody     int64         // bytes of a request's body, default 1 MiB
 	MaxBatch    int           // events of a batch, default 1000
 	MaxInFlight int           // requests worked on at once, default 1024; one more is told to come again
+	MaxBuffered int64         // bytes of the bodies of those, default 128 MiB or MaxBody; with more, too
 	Timeout     time.Duration // until all of a request's events are confirmed, default 10s
+
+	// Who may send events and read metrics: whoever gives one of the bearer Tokens, or one of the Users (name to password) by basic authentication;
+	// everybody, where there are neither. /healthz and /readyz are always open.
+	Tokens []string
+	Users  map[string]string
+	Rate   float64 // events a second that are taken, over all clients; 0 is no limit. Over it: 429
 }
 
 const (
 	defaultBody     = 1 << 20
 	defaultBatch    = 1000
 	defaultInFlight = 1024
+	defaultBuffered = 128 << 20
 	defaultTimeout  = 10 * time.Second
 	// bodyTime is how long a client may take for its body.
 	bodyTime = 30 * time.Second
@@ -34,7 +43,9 @@ const (
 // door is a handler at work.
 type door struct {
 	Options
-	slots chan struct{} // one for each request that is worked on
+	slots    chan struct{} // one for each request that is worked on
+	buffered atomic.Int64  // bytes that their bodies may have
+	pace     *pace
 }
 
 // New makes the handler of POST /events, POST /events/{exchange}, GET /healthz, GET /readyz and GET /metrics. It is safe for concurrent use.
@@ -48,17 +59,23 @@ func New(o Options) http.Handler {
 	if o.MaxInFlight <= 0 {
 		o.MaxInFlight = defaultInFlight
 	}
+	if o.MaxBuffered <= 0 {
+		o.MaxBuffered = defaultBuffered
+	}
+	o.MaxBuffered = max(o.MaxBuffered, o.MaxBody)
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
 	}
-	d := &door{Options: o, slots: make(chan struct{}, o.MaxInFlight)}
+	d := &door{Options: o, slots: make(chan struct{}, o.MaxInFlight), pace: newPace(o.Rate, o.MaxBatch)}
+	a := newAccess(o.Tokens, o.Users)
+	events := a.guard(http.HandlerFunc(d.events))
 	mux := http.NewServeMux()
-	mux.HandleFunc("/events", d.events)
-	mux.HandleFunc("/events/{exchange}", d.events)
+	mux.Handle("/events", events)
+	mux.Handle("/events/{exchange}", events)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", d.ready)
 	if o.Metrics != nil {
-		mux.Handle("GET /metrics", o.Metrics)
+		mux.Handle("GET /metrics", a.guard(o.Metrics))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		notFound("there is nothing here: events go to POST /events").write(w)
@@ -103,13 +120,12 @@ func (d *door) events(w http.ResponseWriter, r *http.Request) {
 		p.write(w)
 		return
 	}
-	select {
-	case d.slots <- struct{}{}:
-		defer func() { <-d.slots }()
-	default:
+	leave, ok := d.enter(r)
+	if !ok {
 		unavailable("too many requests are being worked on; send it again in a moment").write(w)
 		return
 	}
+	defer leave()
 	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)); err == nil {
 		defer func() { _ = http.NewResponseController(w).SetReadDeadline(time.Time{}) }() // of the next request
 	}
@@ -119,7 +135,33 @@ func (d *door) events(w http.ResponseWriter, r *http.Request) {
 		p.write(w)
 		return
 	}
+	if p := d.pace.take(len(events)); p != nil {
+		p.write(w)
+		return
+	}
 	d.publish(w, r, exchange, events)
+}
+
+// enter takes a slot for a request and room for its body, until leave is called.
+func (d *door) enter(r *http.Request) (leave func(), ok bool) {
+	size := d.MaxBody // where the client does not say
+	if r.ContentLength >= 0 {
+		size = min(size, r.ContentLength)
+	}
+	select {
+	case d.slots <- struct{}{}:
+	default:
+		return nil, false
+	}
+	leave = func() {
+		d.buffered.Add(-size)
+		<-d.slots
+	}
+	if d.buffered.Add(size) > d.MaxBuffered {
+		leave()
+		return nil, false
+	}
+	return leave, true
 }
 
 func (d *door) exchange(key string) (string, *problem) {

@@ -14,6 +14,8 @@ type problem struct {
 	Errors []eventError `json:"errors,omitempty"` // of a batch
 	// Confirmed are the ids of a batch's events that the broker has taken all the same: sent again, they come twice.
 	Confirmed []string `json:"confirmed,omitempty"`
+
+	retryAfter int // seconds, of the header; 0: of 503 the least, else none
 }
 
 // eventError is what is wrong with one event of a batch.
@@ -23,13 +25,16 @@ type eventError struct {
 	Detail string `json:"detail"`
 }
 
-// retryAfter is when a client may try again that was refused for the moment, in seconds.
-const retryAfter = 1
+// soon is when a client may try again that was refused for the moment, in seconds.
+const soon = 1
 
 func (p problem) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/problem+json")
-	if p.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	if p.Status == http.StatusServiceUnavailable && p.retryAfter == 0 {
+		p.retryAfter = soon
+	}
+	if p.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // a client that is gone needs no answer

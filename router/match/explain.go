@@ -13,11 +13,13 @@ import (
 // Verdict says whether a rule holds for an event, or what keeps it from it.
 type Verdict struct {
 	Holds    bool
-	Path     string // of the first condition that failed: type, from, where, or a path into the document
-	Expected string // as the rule has it
-	Actual   string // as the event has it; empty: it is not there
-	Held     int    // conditions that hold
-	Failed   int    // conditions that do not
+	Path     string   // of the first condition that failed: type, from, where, or a path into the document
+	Expected string   // as the rule has it
+	Actual   string   // as the event has it; empty: it is not there
+	Held     int      // conditions that hold
+	Failed   int      // conditions that do not
+	Also     []string // paths of those that failed besides the first
+	Err      error    // where could not be evaluated, and so does not hold
 }
 
 // Explain judges every rule, with the place of the first condition that does not hold. Verdicts are in the order of the rules. The
@@ -29,11 +31,16 @@ func (m *Matcher) Explain(e *event.Event, exchangeKey string) []Verdict {
 		out[i].Holds = true
 	}
 	for i := range m.rules {
-		if v := explain(&m.rules[i], e, doc, exchangeKey); !out[i].Holds {
-			out[i] = v
+		if !out[i].Holds {
+			out[i] = explain(&m.rules[i], e, doc, exchangeKey)
 		}
 	}
 	return out
+}
+
+// Why says what keeps one rule, by its index, from holding. The document is that of the event.
+func (m *Matcher) Why(rule int, e *event.Event, doc map[string]any, exchangeKey string) Verdict {
+	return explain(&m.rules[rule], e, doc, exchangeKey)
 }
 
 func explain(r *rules.Rule, e *event.Event, doc map[string]any, exchangeKey string) Verdict {
@@ -55,6 +62,7 @@ func explain(r *rules.Rule, e *event.Event, doc map[string]any, exchangeKey stri
 			v.fail(m.Path, m.Expected, m.Actual)
 			v.Failed += m.Failed - 1
 			v.Held += m.Held
+			v.Also = append(v.Also, m.Also...)
 		} else {
 			v.Held++
 		}
@@ -64,7 +72,8 @@ func explain(r *rules.Rule, e *event.Event, doc map[string]any, exchangeKey stri
 		case ok && err == nil:
 			v.Held++
 		case err != nil:
-			v.fail("where", r.Where.Source, "not evaluated: "+err.Error())
+			v.Err = err
+			v.fail("where", r.Where.Source, "")
 		default:
 			v.fail("where", r.Where.Source, "false")
 		}
@@ -76,6 +85,8 @@ func explain(r *rules.Rule, e *event.Event, doc map[string]any, exchangeKey stri
 func (v *Verdict) fail(path, expected, actual string) {
 	if v.Failed == 0 {
 		v.Path, v.Expected, v.Actual = path, expected, actual
+	} else {
+		v.Also = append(v.Also, path)
 	}
 	v.Failed++
 }

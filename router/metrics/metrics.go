@@ -23,6 +23,7 @@ type Metrics struct {
 	routed      prometheus.Counter
 	routeTime   prometheus.Histogram
 	ruleHeld    *prometheus.CounterVec
+	whereErrors *prometheus.CounterVec
 	fed         *prometheus.CounterVec
 	unrouted    prometheus.Counter
 	handled     *prometheus.CounterVec
@@ -48,6 +49,7 @@ func New() *Metrics {
 	m.routed = m.counter("routed_total", "Events that the router has handed on.")
 	m.routeTime = m.histogram("route_seconds", "Time from an event's delivery to the router until it was handed on.")
 	m.ruleHeld = m.counters("rule_held_total", "Events seen by the router for which the rule held.", "rule")
+	m.whereErrors = m.counters("where_errors_total", "Events for which the rule's where could not be evaluated: the rule did not hold.", "rule")
 	m.fed = m.counters("pipeline_routed_total", "Events that the router found to belong to the pipeline.", "pipeline")
 	m.unrouted = m.counter("unrouted_total", "Events that the router kept aside because no rule held.")
 	m.handled = m.counters("handled_total", "Attempts at events, by pipeline and result.", "pipeline", "result")
@@ -92,7 +94,10 @@ func (m *Metrics) Hooks() router.Hooks {
 			}
 		},
 		Unrouted: func(*router.Event, string) { m.unrouted.Inc() },
-		Started:  func(pipeline string, _ *router.Event, _ int) { m.inHand.WithLabelValues(pipeline).Inc() },
+		NotEvaluated: func(_ *router.Event, rule string, _ error) {
+			m.whereErrors.WithLabelValues(rule).Inc()
+		},
+		Started: func(pipeline string, _ *router.Event, _ int) { m.inHand.WithLabelValues(pipeline).Inc() },
 		Handled: func(pipeline string, _ *router.Event, _ int, took time.Duration, err error) {
 			m.inHand.WithLabelValues(pipeline).Dec()
 			m.handled.WithLabelValues(pipeline, attemptResult(err)).Inc()

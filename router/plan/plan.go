@@ -33,9 +33,10 @@ type Queue struct {
 
 // Binding lets events of an exchange into a queue.
 type Binding struct {
-	Exchange string
-	Queue    string
-	Key      string
+	Exchange   string
+	Queue      string
+	Key        string
+	ToExchange bool `json:",omitempty"` // Queue is an exchange; only while a change is under way
 }
 
 // Plan is a rules file made ready to run. It is not changed after Compile, and safe for concurrent use.

@@ -1,7 +1,12 @@
 package plan
 
 import (
+	"reflect"
+	"slices"
+
 	"github.com/eventrouter/eventrouter/router/event"
+	"github.com/eventrouter/eventrouter/router/match"
+	"github.com/eventrouter/eventrouter/rules"
 )
 
 // Routed is where an event belongs: indices into Plan.Rules and Plan.Pipelines, ascending and in the order of the rules.
@@ -9,13 +14,15 @@ import (
 type Routed struct {
 	Rules     []int
 	Pipelines []int
+	// NotEvaluated are the rules that do not hold because their where cannot be evaluated for the event.
+	NotEvaluated []match.WhereError
 }
 
 // Route finds the rules that hold for an event that was published to exchange (its name on the broker), and their pipelines,
 // each once. An exchange that is not one of the plan's, such as one from which events come by a binding between
 // exchanges, counts as every one. r is overwritten; nothing is allocated once its lists are large enough.
 func (p *Plan) Route(e *event.Event, exchange string, r *Routed) {
-	r.Rules = p.matcher.Match(e, p.keys[exchange], r.Rules[:0])
+	r.Rules, r.NotEvaluated = p.matcher.MatchWhere(e, p.keys[exchange], r.Rules[:0], r.NotEvaluated[:0])
 	r.Pipelines = r.Pipelines[:0]
 	for _, rule := range r.Rules {
 	next:
@@ -54,6 +61,18 @@ func (p *Plan) Pipeline(name string) *Pipeline {
 		return &p.Pipelines[at]
 	}
 	return nil
+}
+
+// Alike reports whether two descriptions of a pipeline say the same, wherever they stand in their files.
+func Alike(a, b rules.Pipeline) bool {
+	for _, p := range []*rules.Pipeline{&a, &b} {
+		p.Pos = rules.Pos{}
+		p.Steps = slices.Clone(p.Steps)
+		for i := range p.Steps {
+			p.Steps[i].Pos = rules.Pos{}
+		}
+	}
+	return reflect.DeepEqual(a, b)
 }
 
 // Sources are the broker's names of the exchanges that publishers publish to.

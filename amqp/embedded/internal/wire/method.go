@@ -79,7 +79,12 @@ var (
 	ConfirmSelect   = method(85, 10)
 	ConfirmSelectOK = method(85, 11)
 
-	TxSelect = method(90, 10)
+	TxSelect     = method(90, 10)
+	TxSelectOK   = method(90, 11)
+	TxCommit     = method(90, 20)
+	TxCommitOK   = method(90, 21)
+	TxRollback   = method(90, 30)
+	TxRollbackOK = method(90, 31)
 )
 
 // Code is an AMQP reply code.

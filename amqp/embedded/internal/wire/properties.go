@@ -41,15 +41,31 @@ const (
 	flagClusterID
 )
 
+// headerStart is how many bytes of a content header are before the list of properties: class, weight and the size of the body.
+const headerStart = 12
+
 // ReadHeader reads a content header: the size of the body, and the properties.
 func ReadHeader(payload []byte) (size uint64, p Properties, err error) {
 	d := NewDecoder(payload)
 	class := d.Short()
 	d.Short() // weight, which is not used
 	size = d.LongLong()
-	p.set = d.Short()
-	if d.Err != nil || class != ClassBasic || p.set&3 != 0 {
+	if d.Err != nil || class != ClassBasic {
 		return 0, p, ErrSyntax
+	}
+	p, err = ReadList(d.Rest())
+	return size, p, err
+}
+
+// List is the list of properties in the payload of a content header that was read, as it stands there.
+func List(payload []byte) []byte { return payload[headerStart:] }
+
+// ReadList reads a list of properties: flags, and the values of those that are there.
+func ReadList(list []byte) (p Properties, err error) {
+	d := NewDecoder(list)
+	p.set = d.Short()
+	if d.Err != nil || p.set&3 != 0 {
+		return p, ErrSyntax
 	}
 	text := func(flag uint16, s *string) {
 		if p.set&flag != 0 {
@@ -78,7 +94,10 @@ func ReadHeader(payload []byte) (size uint64, p Properties, err error) {
 	text(flagUserID, &p.UserID)
 	text(flagAppID, &p.AppID)
 	text(flagClusterID, &p.ClusterID)
-	return size, p, d.Err
+	if d.Err == nil && len(d.Rest()) > 0 {
+		d.Err = ErrSyntax
+	}
+	return p, d.Err
 }
 
 // HasExpiration reports whether the property is there at all.
@@ -92,9 +111,22 @@ func (p *Properties) DropExpiration() {
 
 // AppendHeader appends the payload of a content header.
 func (p *Properties) AppendHeader(b []byte, size int) []byte {
+	return p.AppendList(appendHeaderStart(b, size))
+}
+
+// AppendHeader appends the payload of a content header with the list of properties as it is.
+func AppendHeader(b []byte, size int, list []byte) []byte {
+	return append(appendHeaderStart(b, size), list...)
+}
+
+func appendHeaderStart(b []byte, size int) []byte {
 	b = binary.BigEndian.AppendUint16(b, ClassBasic)
 	b = append(b, 0, 0)
-	b = binary.BigEndian.AppendUint64(b, uint64(size))
+	return binary.BigEndian.AppendUint64(b, uint64(size))
+}
+
+// AppendList appends the list of properties.
+func (p *Properties) AppendList(b []byte) []byte {
 	set := p.set &^ flagHeaders
 	if len(p.Headers) > 0 {
 		set |= flagHeaders

@@ -1,0 +1,330 @@
+package amqp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/eventrouter/eventrouter/router"
+	"github.com/eventrouter/eventrouter/router/event"
+	"github.com/eventrouter/eventrouter/router/plan"
+)
+
+// lock implements [router.Lock]: an exclusive queue, which lives no longer than the connection that all is done on.
+type lock struct {
+	broker  *Broker
+	session *session
+	queue   string
+	unlock  func()
+}
+
+// Lock implements [router.Changer].
+func (b *Broker) Lock(ctx context.Context, queue string) (router.Lock, error) {
+	s, err := b.publish.session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !b.changing.TryLock() { // the broker lets one connection declare an exclusive queue twice
+		return nil, router.ErrLocked
+	}
+	l := &lock{broker: b, session: s, queue: queue, unlock: sync.OnceFunc(b.changing.Unlock)}
+	err = l.call(ctx, func(ch *amqp091.Channel) error {
+		_, err := ch.QueueDeclare(queue, false, true, true, false, nil)
+		return err
+	})
+	if err == nil {
+		return l, nil
+	}
+	l.unlock()
+	if hasCode(err, amqp091.ResourceLocked) {
+		return nil, fmt.Errorf("%w: it holds the queue %q", router.ErrLocked, queue)
+	}
+	return nil, fmt.Errorf("lock queue %q: %w", queue, err)
+}
+
+// Unlock implements [router.Lock].
+func (l *lock) Unlock() error {
+	defer l.unlock()
+	err := l.call(context.Background(), func(ch *amqp091.Channel) error {
+		_, err := ch.QueueDelete(l.queue, false, false, false)
+		return err
+	})
+	if errors.Is(err, amqp091.ErrClosed) {
+		return nil // the broker has freed it with the connection
+	}
+	return err
+}
+
+// call makes calls on a channel of the connection that holds the lock. When ctx is over the connection goes, and the lock with it.
+func (l *lock) call(ctx context.Context, f func(*amqp091.Channel) error) error {
+	stop := l.session.bound(ctx)
+	defer stop()
+	d := lane{conn: l.session.conn}
+	defer d.close()
+	err := d.call(f)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func hasCode(err error, code int) bool {
+	e, ok := errors.AsType[*amqp091.Error](err)
+	return ok && e.Code == code
+}
+
+// Declare implements [router.Lock].
+func (l *lock) Declare(ctx context.Context, t plan.Topology) error {
+	stop := l.session.bound(ctx)
+	defer stop()
+	err := declare(l.session.conn, &t)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// Unbind implements [router.Lock].
+func (l *lock) Unbind(ctx context.Context, bindings []plan.Binding) error {
+	stop := l.session.bound(ctx)
+	defer stop()
+	err := inLanes(l.session.conn, len(bindings), func(d *lane, i int) error {
+		b := bindings[i]
+		err := d.call(func(ch *amqp091.Channel) error {
+			if b.ToExchange {
+				return ch.ExchangeUnbind(b.Queue, b.Key, b.Exchange, false, nil)
+			}
+			return ch.QueueUnbind(b.Queue, b.Key, b.Exchange, nil)
+		})
+		if err != nil && !hasCode(err, amqp091.NotFound) {
+			return fmt.Errorf("unbinding %q from exchange %q with %q: %w", b.Queue, b.Exchange, b.Key, err)
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// Count implements [router.Lock].
+func (l *lock) Count(ctx context.Context, queue string) (events, consumers int, there bool, err error) {
+	err = l.call(ctx, func(ch *amqp091.Channel) error {
+		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+		events, consumers = q.Messages, q.Consumers
+		return err
+	})
+	if hasCode(err, amqp091.NotFound) {
+		return 0, 0, false, nil
+	}
+	if err != nil {
+		err = fmt.Errorf("queue %q: %w", queue, err)
+	}
+	return events, consumers, err == nil, err
+}
+
+// DeleteQueue implements [router.Lock].
+func (l *lock) DeleteQueue(ctx context.Context, name string) error {
+	err := l.call(ctx, func(ch *amqp091.Channel) error {
+		_, err := ch.QueueDelete(name, false, false, false)
+		return err
+	})
+	if err != nil && !hasCode(err, amqp091.NotFound) {
+		return fmt.Errorf("deleting queue %q: %w", name, err)
+	}
+	return nil
+}
+
+// DeleteExchange implements [router.Lock].
+func (l *lock) DeleteExchange(ctx context.Context, name string, unused bool) (bool, error) {
+	err := l.call(ctx, func(ch *amqp091.Channel) error { return ch.ExchangeDelete(name, unused, false) })
+	switch {
+	case err == nil || hasCode(err, amqp091.NotFound):
+		return true, nil
+	case unused && hasCode(err, amqp091.PreconditionFailed):
+		return false, nil
+	}
+	return false, fmt.Errorf("deleting exchange %q: %w", name, err)
+}
+
+// Keep implements [router.Lock].
+func (l *lock) Keep(t, record plan.Topology, data []byte, ours func([][]byte) bool) {
+	l.broker.topology.remember(&t, &kept{topology: record, data: data, ours: ours})
+}
+
+// Write implements [router.Lock].
+func (l *lock) Write(ctx context.Context, queue string, data []byte) error {
+	return l.call(ctx, func(ch *amqp091.Channel) error { return write(ctx, ch, queue, data) })
+}
+
+// write puts the new record beside the old ones before it takes them away. Whoever is interrupted between leaves two, of which the newer one counts.
+func write(ctx context.Context, ch *amqp091.Channel, queue string, data []byte) error {
+	if err := ch.Confirm(false); err != nil {
+		return fmt.Errorf("queue %q: %w", queue, err)
+	}
+	old, _, err := take(ch, queue)
+	if err != nil {
+		return err
+	}
+	confirm, err := ch.PublishWithDeferredConfirmWithContext(ctx, queue, "", false, false, amqp091.Publishing{
+		ContentType: "application/json", ContentEncoding: "gzip", DeliveryMode: amqp091.Persistent, Body: data,
+	})
+	if err != nil {
+		return fmt.Errorf("recording the plan in %q: %w", queue, err)
+	}
+	confirmed, err := confirm.WaitContext(ctx)
+	if err != nil || !confirmed {
+		return errors.Join(fmt.Errorf("recording the plan in %q: not confirmed", queue), err)
+	}
+	if old > 0 {
+		if err := ch.Ack(old, true); err != nil {
+			return fmt.Errorf("queue %q: %w", queue, err)
+		}
+	}
+	return nil
+}
+
+// take takes all messages of a queue, without settling them; last is the tag of the last.
+func take(ch *amqp091.Channel, queue string) (last uint64, bodies [][]byte, err error) {
+	for {
+		d, ok, err := ch.Get(queue, false)
+		if err != nil {
+			return 0, nil, fmt.Errorf("queue %q: %w", queue, err)
+		}
+		if !ok {
+			return last, bodies, nil
+		}
+		last = d.DeliveryTag
+		bodies = append(bodies, d.Body)
+	}
+}
+
+// A record is away while somebody looks at it: a queue that is there and empty is looked at again for a while.
+const (
+	lookAgain = 20 * time.Millisecond
+	lookFor   = 2 * time.Second
+)
+
+// Recorded implements [router.Changer].
+func (b *Broker) Recorded(ctx context.Context, queue string) ([][]byte, error) {
+	s, err := b.consume.session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return recorded(ctx, s, queue)
+}
+
+func recorded(ctx context.Context, s *session, queue string) ([][]byte, error) {
+	stop := s.bound(ctx)
+	defer stop()
+	limited, cancel := context.WithTimeout(ctx, lookFor)
+	defer cancel()
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	d := lane{conn: s.conn}
+	defer d.close()
+	for {
+		records, err := look(&d, queue)
+		switch {
+		case hasCode(err, amqp091.NotFound):
+			return nil, nil
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err != nil || len(records) > 0:
+			return records, err
+		}
+		select {
+		case <-tick.C:
+		case <-limited.Done():
+			return nil, nil
+		}
+	}
+}
+
+// look takes all messages of a queue and gives them back.
+func look(d *lane, queue string) (bodies [][]byte, err error) {
+	err = d.call(func(ch *amqp091.Channel) error {
+		last, all, err := take(ch, queue)
+		if err == nil && last > 0 {
+			err = ch.Nack(last, true, true)
+		}
+		bodies = all
+		return err
+	})
+	return bodies, err
+}
+
+// kept is what was recorded on the broker of the topology that is declared again.
+type kept struct {
+	topology plan.Topology // of the record
+	data     []byte
+	ours     func([][]byte) bool
+}
+
+// holds reports whether the record on the broker is still ours. A broker that has lost it gets it again.
+func (k *kept) holds(ctx context.Context, s *session) (bool, error) {
+	queue := k.topology.Queues[0].Name
+	records, err := recorded(ctx, s, queue)
+	if err != nil || len(records) > 0 {
+		return err == nil && k.ours(records), err
+	}
+	if err := declare(s.conn, &k.topology); err != nil {
+		return false, err
+	}
+	d := lane{conn: s.conn}
+	defer d.close()
+	return true, d.call(func(ch *amqp091.Channel) error { return write(ctx, ch, queue, k.data) })
+}
+
+// Watch implements [router.Changer].
+func (b *Broker) Watch(ctx context.Context, exchange string, heard func([]byte)) error {
+	backoff := backoff{least: b.options.MinBackoff, most: b.options.MaxBackoff}
+	for ctx.Err() == nil {
+		s, err := b.consume.session(ctx)
+		if err != nil {
+			return nil // ctx is over
+		}
+		err = watch(ctx, s, exchange, heard)
+		if refused(err) {
+			return err
+		}
+		backoff.wait(ctx)
+	}
+	return nil
+}
+
+// watch listens with a queue of its own, which is gone with the connection.
+func watch(ctx context.Context, s *session, exchange string, heard func([]byte)) error {
+	ch, err := s.conn.Channel()
+	if err != nil {
+		return err
+	}
+	defer ch.Close()
+	q, err := ch.QueueDeclare(exchange+".watch."+event.NewID(), false, true, true, false, nil) // a name that the user may be permitted
+	if err != nil {
+		return fmt.Errorf("watching exchange %q: %w", exchange, err)
+	}
+	if err := ch.QueueBind(q.Name, "", exchange, false, nil); err != nil {
+		return fmt.Errorf("watching exchange %q: %w", exchange, err)
+	}
+	records, err := ch.Consume(q.Name, consumerTag, true, true, false, false, nil)
+	if err != nil {
+		return fmt.Errorf("watching exchange %q: %w", exchange, err)
+	}
+	heard(nil)
+	for {
+		select {
+		case d, open := <-records:
+			if !open {
+				return fmt.Errorf("watching exchange %q: %w", exchange, amqp091.ErrClosed)
+			}
+			heard(d.Body)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

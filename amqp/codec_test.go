@@ -1,0 +1,123 @@
+package amqp
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+	"pgregory.net/rapid"
+
+	"github.com/eventrouter/eventrouter/router"
+)
+
+// headerNames are those that somebody reads, and some that nobody does.
+var headerNames = []string{
+	"x", "", "CC", "BCC", "x-death", "x-delivery-count", "x-first-death-queue", "x-last-death-reason",
+	trailType, trailExchange, trailPipeline, trailAttempts, trailFirstFailure, trailNotBefore, trailError, trailRules, trailPrefix + "other",
+	"cloudEvents:type", "cloudEvents:id", "cloudEvents:source", "cloudEvents:subject", "cloudEvents:time", "cloudEvents:specversion",
+	"cloudEvents:tenant", "cloudEvents_tenant", "cloudEvents:", "cloudEvents_traceparent",
+}
+
+// anyValue draws what a table of AMQP can hold.
+func anyValue(depth int) *rapid.Generator[any] {
+	return rapid.Custom(func(t *rapid.T) any {
+		kinds := 12
+		if depth > 0 {
+			kinds = 14
+		}
+		switch rapid.IntRange(0, kinds).Draw(t, "kind") {
+		case 0:
+			return nil
+		case 1:
+			return rapid.Bool().Draw(t, "bool")
+		case 2:
+			return rapid.Int8().Draw(t, "int8")
+		case 3:
+			return rapid.Uint8().Draw(t, "uint8")
+		case 4:
+			return rapid.Int16().Draw(t, "int16")
+		case 5:
+			return rapid.Int32().Draw(t, "int32")
+		case 6, 7:
+			return rapid.Int64().Draw(t, "int64")
+		case 8:
+			return rapid.Float64Range(-1e9, 1e9).Draw(t, "float64")
+		case 9:
+			return rapid.SliceOf(rapid.Byte()).Draw(t, "bytes")
+		case 10:
+			return time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "time"), 0)
+		case 11:
+			return amqp091.Decimal{Scale: rapid.Uint8Range(0, 9).Draw(t, "scale"), Value: rapid.Int32().Draw(t, "value")}
+		case 13:
+			return []any(rapid.SliceOfN(anyValue(depth-1), 0, 3).Draw(t, "list"))
+		case 14:
+			return anyTable(depth-1).Draw(t, "table")
+		}
+		return rapid.StringN(0, 40, 300).Draw(t, "string")
+	})
+}
+
+func anyTable(depth int) *rapid.Generator[amqp091.Table] {
+	return rapid.Custom(func(t *rapid.T) amqp091.Table {
+		name := rapid.OneOf(rapid.SampledFrom(headerNames), rapid.SampledFrom([]string{"reason", "exchange", "routing-keys", "queue"}), rapid.StringN(0, 20, 200))
+		return rapid.MapOfN(name, anyValue(depth), 0, 6).Draw(t, "table")
+	})
+}
+
+// anyDeliveryCanBePublished checks that whatever a broker hands out is an event, which the broker takes again and which then reads the same.
+func anyDeliveryCanBePublished(t *rapid.T) {
+	text := rapid.StringN(0, 20, 255)
+	d := amqp091.Delivery{
+		Headers: anyTable(3).Draw(t, "headers"), ContentType: text.Draw(t, "content type"), MessageId: text.Draw(t, "id"), Type: text.Draw(t, "type"),
+		ReplyTo: text.Draw(t, "reply to"), Exchange: rapid.SampledFrom([]string{"", "events", "ours"}).Draw(t, "exchange"), RoutingKey: text.Draw(t, "key"),
+		DeliveryMode: rapid.Uint8Range(0, 2).Draw(t, "mode"), Body: rapid.SliceOf(rapid.Byte()).Draw(t, "body"),
+	}
+	out := decode(&d, []string{"events"})
+	if out.Event.ID == "" {
+		t.Fatal("an event without an id")
+	}
+	if d.Exchange == "events" && !reflect.DeepEqual(out.Trail, router.Trail{}) {
+		t.Fatalf("a trail from outside is believed: %+v", out.Trail)
+	}
+	if len(out.Event.Type) > maxShort { // a long header where the type stands
+		return
+	}
+	m := router.Message{Event: out.Event, Exchange: "x", Key: "k", Trail: out.Trail}
+	m.Trail.Type, m.Trail.Exchange = out.Event.Type, "events"
+	if err := check(&m); err != nil {
+		if len(out.Event.ID) > maxShort {
+			return
+		}
+		t.Fatalf("cannot be published: %v", err)
+	}
+	p := encode(&m)
+	if err := p.Headers.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for name := range p.Headers {
+		if brokers(name) {
+			t.Fatalf("header %q goes back to the broker", name)
+		}
+	}
+	again := decode(&amqp091.Delivery{
+		Headers: p.Headers, ContentType: p.ContentType, MessageId: p.MessageId, Type: p.Type, ReplyTo: p.ReplyTo,
+		DeliveryMode: p.DeliveryMode, Exchange: "ours", RoutingKey: "k", Body: p.Body,
+	}, []string{"events"})
+	if again.Event.Type == "" { // the empty type has no header: the routing key counts
+		again.Event.Type = out.Event.Type
+	}
+	if out.Event.Type == "" {
+		again.Event.Type = ""
+	}
+	if !reflect.DeepEqual(again.Event, out.Event) {
+		t.Fatalf("came as\n%+v\nand then as\n%+v", out.Event, again.Event)
+	}
+}
+
+func TestAnyDeliveryCanBePublishedAgain(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, anyDeliveryCanBePublished)
+}
+
+func FuzzDelivery(f *testing.F) { f.Fuzz(rapid.MakeFuzz(anyDeliveryCanBePublished)) }

@@ -1,0 +1,40 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/eventrouter/eventrouter/integration/changes"
+	"github.com/eventrouter/eventrouter/integration/rabbit"
+)
+
+// TestAChangeThatIsKilledIsFinishedByTheNext kills after every fifteenth operation, as each time takes RabbitMQ some seconds; EVENTROUTER_TEST_KILL_STEP=1
+// kills after each.
+func TestAChangeThatIsKilledIsFinishedByTheNext(t *testing.T) {
+	t.Parallel()
+	s := server(t, rabbit.V4)
+	step := changes.Setting(t, "EVENTROUTER_TEST_KILL_STEP", 15)
+	for i, pair := range changes.Pairs {
+		t.Run(pair.Name, func(t *testing.T) {
+			t.Parallel()
+			steps := 5 * i
+			for !changes.Interrupt(t, s.URL, s.Management, newName(), pair, steps, steps%2 == 1) && !t.Failed() {
+				steps += step
+			}
+			t.Logf("killed up to operation %d", steps)
+		})
+	}
+}
+
+func TestAServiceIsReloadedWhileEventsFlow(t *testing.T) {
+	t.Parallel()
+	seconds := changes.Setting(t, "EVENTROUTER_TEST_RELOAD_SECONDS", 5)
+	rate := changes.Setting(t, "EVENTROUTER_TEST_RELOAD_RATE", 1000)
+	for _, v := range []rabbit.Version{rabbit.V4, rabbit.V3} {
+		for _, pair := range changes.Pairs {
+			t.Run(fmt.Sprintf("%s, %s", v, pair.Name), func(t *testing.T) {
+				changes.Reload(t, server(t, v).URL, newName(), pair, seconds, rate)
+			})
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package integration
+
+import (
+	"slices"
+	"testing"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/eventrouter/eventrouter/amqp"
+	"github.com/eventrouter/eventrouter/integration/changes"
+	"github.com/eventrouter/eventrouter/integration/rabbit"
+	"github.com/eventrouter/eventrouter/management"
+)
+
+// TestDriftIsTold changes by hand what was applied: the management API tells it all, and nothing of what others bind to exchanges of ours.
+func TestDriftIsTold(t *testing.T) {
+	t.Parallel()
+	for _, v := range []rabbit.Version{rabbit.V4, rabbit.V3} {
+		t.Run(string(v), func(t *testing.T) {
+			t.Parallel()
+			s := server(t, v)
+			if s.Management == "" {
+				t.Skip("the management API of this RabbitMQ is not known")
+			}
+			name := newName()
+			p := changes.Compile(t, name, changes.Pairs[0].Old)
+			b, _ := changes.Connect(t, s.URL, amqp.Options{})
+			defer changes.Forget(t, b, p)
+			changes.Apply(t, b, p)
+			changes.Compare(t, s.Management, p)
+
+			byHand(t, s.URL, name)
+			client, err := management.New(s.Management, "/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			exchange, _ := p.Source("")
+			want := []management.Difference{
+				{Kind: "queue", Name: name + ".billing", Detail: "x-consumer-timeout: none → 600000"},
+				{Kind: "binding", Name: exchange + ` → ` + name + `.all with "#"`, Detail: "applied, and not on the broker"},
+				{Kind: "binding", Name: exchange + ` → ` + name + `.mail with "by.hand"`, Detail: "on the broker, and not applied"},
+			}
+			var got []management.Difference
+			changes.Until(t, func() bool {
+				found, err := client.Look(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = management.Drift(&p.Topology, &p.Topology, found)
+				return slices.Equal(got, want)
+			}, "the drift is not told")
+		})
+	}
+}
+
+// byHand changes things as somebody with a client of AMQP would.
+func byHand(t *testing.T, url, name string) {
+	t.Helper()
+	p := changes.Compile(t, name, changes.Pairs[0].Old)
+	exchange, _ := p.Source("")
+	conn, err := amqp091.Dial(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	billing := name + ".billing"
+	arguments := amqp091.Table{"x-consumer-timeout": int64(600000)}
+	for _, q := range p.Topology.Queues {
+		if q.Name == billing {
+			for argument, value := range q.Arguments {
+				arguments[argument] = value
+			}
+		}
+	}
+	_, err = ch.QueueDelete(billing, false, false, false)
+	must(err)
+	_, err = ch.QueueDeclare(billing, true, false, false, false, arguments)
+	must(err)
+	for _, b := range p.Topology.Bindings {
+		if b.Queue == billing {
+			must(ch.QueueBind(b.Queue, b.Key, b.Exchange, false, nil))
+		}
+	}
+	must(ch.QueueUnbind(name+".all", "#", exchange, nil))
+	must(ch.QueueBind(name+".mail", "by.hand", exchange, false, nil))
+	theirs, err := ch.QueueDeclare("", false, true, true, false, nil)
+	must(err)
+	must(ch.QueueBind(theirs.Name, "#", exchange, false, nil))
+}

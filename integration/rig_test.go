@@ -1,0 +1,274 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/eventrouter/eventrouter/amqp"
+	"github.com/eventrouter/eventrouter/integration/ledger"
+	"github.com/eventrouter/eventrouter/integration/network"
+	"github.com/eventrouter/eventrouter/integration/rabbit"
+	"github.com/eventrouter/eventrouter/router/event"
+	"github.com/eventrouter/eventrouter/router/plan"
+)
+
+const rigRules = `
+pipelines:
+  all: {workers: 4, steps: [{webhook: {url: "${RECEIVER}/all"}}]}
+  large: {workers: 4, timeout: 20s, retry: {delays: [100ms]}, steps: [{webhook: {url: "${RECEIVER}/large"}}]}
+  fragile: {workers: 4, retry: {attempts: 2, delays: [100ms]}, steps: [{webhook: {url: "${RECEIVER}/fragile"}}]}
+rules:
+  - {name: all, type: "order.#", pipelines: [all]}
+  - {name: large, type: "order.*", match: {data: {total: [{numeric: [">=", 500]}]}}, pipelines: [large]}
+  - {name: german, type: "order.*", match: {data: {country: [DE]}}, pipelines: [large, fragile]}
+`
+
+// rig is `eventrouter run` under load by every way in - AMQP, HTTP, and the replay of dead letters - with books.
+type rig struct {
+	t        *testing.T
+	server   *rabbit.Server
+	network  *network.Proxy // between eventrouter and the broker
+	plan     *plan.Plan
+	exchange string
+	book     *ledger.Book
+	outside  *amqp.Broker // of a publisher that is another program
+	rules    string       // file
+	env      []string
+	events   sync.Map // by id
+
+	stops []context.CancelFunc // of the load, by way in; the last is that of the replays
+	load  sync.WaitGroup
+	gate  sync.RWMutex // held by who sends
+
+	mu      sync.Mutex
+	process *process              // another after a kill
+	hang    func(r *http.Request) // what the receiver does first; may be nil
+	mended  bool                  // the receiver takes everything
+}
+
+// newRig starts eventrouter, and the load. user is name:password for eventrouter's connections, or "" for the server's own.
+func newRig(t *testing.T, s *rabbit.Server, user string) *rig {
+	t.Helper()
+	r := &rig{t: t, server: s, book: ledger.New()}
+	hooks := receiver(t, r.book, r.answer)
+	rules, p := writeRules(t, newName(), rigRules)
+	t.Cleanup(func() { cleanUp(t, s.URL, p) })
+	r.plan, r.rules = p, rules
+	r.exchange, _ = p.Source("")
+	url := s.URL
+	if user != "" {
+		url = strings.Replace(url, "guest:guest", user, 1)
+	}
+	r.network = network.NewProxy(t, url)
+	r.env = []string{"RECEIVER=" + hooks.URL}
+	r.process = startProcess(t, r.network.URL, rules, r.env...)
+	r.outside = connect(t, s.URL, nil, amqp.Options{MaxBackoff: 200 * time.Millisecond})
+	for range 2 {
+		r.sending("amqp", func(ctx context.Context, e *event.Event) error { return send(ctx, r.outside, r.exchange, e) })
+		r.sending("http", r.post)
+	}
+	r.way(r.replay)
+	return r
+}
+
+// answer is the receiver. One in five events of the pipeline fragile comes back at first, one in twenty dies.
+func (r *rig) answer(w http.ResponseWriter, req *http.Request, _ []byte) {
+	r.mu.Lock()
+	hang, mended := r.hang, r.mended
+	r.mu.Unlock()
+	if hang != nil {
+		hang(req)
+	}
+	pipeline, id := strings.TrimPrefix(req.URL.Path, "/"), req.Header.Get("ce-id")
+	if pipeline == "fragile" && !mended {
+		switch n := rand.IntN(20); {
+		case n == 0:
+			r.book.Note(id, "dies at fragile")
+			http.Error(w, "it never will", http.StatusUnprocessableEntity)
+			return
+		case n < 5:
+			r.book.Note(id, "failed at fragile")
+			http.Error(w, "not now", http.StatusServiceUnavailable)
+			return
+		}
+	}
+	r.book.Seen(pipeline, id)
+}
+
+// way keeps work going until the load ends.
+func (r *rig) way(work func(ctx context.Context)) {
+	ctx, stop := context.WithCancel(r.t.Context())
+	r.stops = append(r.stops, stop)
+	r.load.Go(func() { work(ctx) })
+}
+
+// sending sends one event after another, and enters those that are confirmed.
+func (r *rig) sending(way string, send func(context.Context, *event.Event) error) {
+	number := len(r.stops)
+	r.way(func(ctx context.Context) {
+		pace := time.NewTicker(5 * time.Millisecond)
+		defer pace.Stop()
+		for i := 0; ctx.Err() == nil; i++ {
+			<-pace.C
+			e := r.order(fmt.Sprintf("%s%d-%d", way, number, i), i)
+			r.gate.RLock()
+			err := send(ctx, e)
+			r.gate.RUnlock()
+			if err == nil {
+				r.book.Confirmed(e.ID)
+			}
+		}
+	})
+}
+
+func (r *rig) order(id string, i int) *event.Event {
+	e := order(id, i*7)
+	r.events.Store(id, e)
+	return e
+}
+
+// post sends over HTTP. An answer that is not 202, or none, confirms nothing.
+func (r *rig) post(ctx context.Context, e *event.Event) error {
+	r.mu.Lock()
+	p := r.process
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	status, err := p.post(ctx, e)
+	if err == nil && status != http.StatusAccepted {
+		err = fmt.Errorf("status %d", status)
+	}
+	if err != nil {
+		<-time.After(10 * time.Millisecond) // it may be dead for a while
+	}
+	return err
+}
+
+// replay sends dead letters back, again and again. While a fault lasts it fails, or is cut short, and that loses nothing either.
+func (r *rig) replay(ctx context.Context) {
+	path, err := binary()
+	if err != nil {
+		r.t.Error(err)
+		return
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		cmd := exec.CommandContext(ctx, path, "dead", "replay", "fragile", "--all", "--rules", r.rules)
+		cmd.Env = append(os.Environ(), "EVENTROUTER_BROKER="+r.network.URL)
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+		cmd.WaitDelay = 20 * time.Second
+		r.gate.RLock()
+		_ = cmd.Run()
+		r.gate.RUnlock()
+	}
+}
+
+// pause holds the load back and waits until all queues are empty, but for those of what is kept. resume lets it go on.
+func (r *rig) pause() {
+	r.t.Helper()
+	r.gate.Lock()
+	settled(r.t, r.outside, r.plan)
+}
+
+func (r *rig) resume() { r.gate.Unlock() }
+
+// setHang has the receiver do something before it takes an event; nil is nothing.
+func (r *rig) setHang(hang func(*http.Request)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hang = hang
+}
+
+// goesOn waits until n more events are confirmed, and handled.
+func (r *rig) goesOn(n int) {
+	r.t.Helper()
+	confirmed, handled := r.book.Total(), r.book.At("all")
+	waitFor(r.t, time.Minute, func() bool { return r.book.Total() > confirmed+n && r.book.At("all") > handled+n },
+		func() string { return "nothing goes on:\n" + r.process.said() })
+}
+
+// flows waits until an event is confirmed, and one handled by a pipeline that the broker feeds and by one that the router feeds, and says how long that took.
+func (r *rig) flows() {
+	r.t.Helper()
+	began := time.Now()
+	confirmed, all, large := r.book.Total(), r.book.At("all"), r.book.At("large")
+	waitFor(r.t, time.Minute, func() bool { return r.book.Total() > confirmed && r.book.At("all") > all && r.book.At("large") > large },
+		func() string { return "nothing flows:\n" + r.process.said() })
+	r.t.Logf("events flow again after %s", time.Since(began).Round(10*time.Millisecond))
+}
+
+// control runs rabbitmqctl, and enters it into all histories.
+func (r *rig) control(args ...string) {
+	r.t.Helper()
+	r.book.Mark("rabbitmqctl " + strings.Join(args, " "))
+	control(r.t, r.server, args...)
+	r.book.Mark("rabbitmqctl is done")
+}
+
+// kill ends eventrouter as kill -9 does, and starts it again.
+func (r *rig) kill() {
+	r.t.Helper()
+	r.book.Mark("eventrouter is killed")
+	if err := r.process.cmd.Process.Kill(); err != nil {
+		r.t.Fatal(err)
+	}
+	_ = r.process.wait() // it says that it was killed
+	r.restart()
+}
+
+// restart starts eventrouter again after it has ended.
+func (r *rig) restart() {
+	r.t.Helper()
+	p := startProcess(r.t, r.network.URL, r.rules, r.env...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.process = p
+}
+
+// balance ends the load, waits until all has arrived, the last dead letters too, and balances the books.
+func (r *rig) balance() {
+	r.t.Helper()
+	last := len(r.stops) - 1
+	for _, stop := range r.stops[:last] {
+		stop()
+	}
+	r.mu.Lock()
+	r.mended = true
+	r.mu.Unlock()
+	places := func(id string) [][]string {
+		e, _ := r.events.Load(id)
+		return belongs(r.plan, r.exchange, e.(*event.Event))
+	}
+	arrived(r.t, r.book, places, r.saidOf)
+	r.stops[last]()
+	r.load.Wait()
+	settled(r.t, r.outside, r.plan)
+	r.process.terminate()
+	audit(r.t, r.outside, r.plan, r.book)
+	r.book.Balance(r.t, places)
+}
+
+// saidOf are the lines of eventrouter's log about an event.
+func (r *rig) saidOf(id string) string {
+	var out strings.Builder
+	for line := range strings.Lines(r.process.said()) {
+		if strings.Contains(line, `"`+id+`"`) {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}

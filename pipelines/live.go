@@ -1,0 +1,349 @@
+package pipelines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/eventrouter/eventrouter/router"
+	"github.com/eventrouter/eventrouter/router/plan"
+)
+
+// live is a service at work.
+type live struct {
+	*Service
+	ctx   context.Context
+	stop  context.CancelFunc
+	group *errgroup.Group
+	tidy  chan struct{} // something that was kept may be deleted now
+
+	mu        sync.Mutex // one change at a time
+	plan      *plan.Plan // in force, as far as we know
+	handlers  map[string]Handler
+	router    *worker
+	leftovers map[string]*worker // by queue
+	runners   map[string]*worker // by pipeline
+	draining  map[string]*worker // of queues that pipelines have no more, by the queue
+	others    bool               // other rules are in force
+}
+
+// worker is a part of the service that can be stopped by itself.
+type worker struct {
+	stop   context.CancelFunc
+	done   chan struct{}
+	runner *Runner        // of a pipeline
+	router *router.Router // or of a match queue
+	queue  string
+}
+
+// end stops the worker and waits until it has finished what is in hand.
+func (w *worker) end() {
+	if w != nil {
+		w.stop()
+		<-w.done
+	}
+}
+
+// ended reports whether the worker is at its end.
+func (w *worker) ended() bool {
+	select {
+	case <-w.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func newLive(ctx context.Context, s *Service) *live {
+	ctx, stop := context.WithCancel(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	l := &live{
+		Service: s, ctx: ctx, stop: stop, group: group, tidy: make(chan struct{}, 1), handlers: map[string]Handler{},
+		leftovers: map[string]*worker{}, runners: map[string]*worker{}, draining: map[string]*worker{},
+	}
+	group.Go(func() error { <-ctx.Done(); return nil }) // so that the group does not end between two workers
+	return l
+}
+
+func (l *live) end() {
+	l.stop()
+	_ = l.group.Wait() // its error was told already
+}
+
+// wait returns when ctx is over and all is finished, or something failed for good.
+func (l *live) wait() error {
+	changed := make(chan struct{}, 1)
+	l.group.Go(func() error {
+		return l.Broker.Watch(l.ctx, l.plan.RecordName(), func([]byte) { signal(changed) })
+	})
+	l.group.Go(func() error { l.heed(changed); return nil })
+	l.group.Go(func() error { l.tidyUp(); return nil })
+	err := l.group.Wait()
+	l.stop()
+	return err
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// start runs f as a worker.
+func (l *live) start(f func(ctx context.Context) error) *worker {
+	ctx, stop := context.WithCancel(l.ctx)
+	w := &worker{stop: stop, done: make(chan struct{})}
+	l.group.Go(func() error {
+		defer close(w.done)
+		defer stop()
+		return f(ctx)
+	})
+	return w
+}
+
+// change brings a plan into force.
+func (l *live) change(ctx context.Context, u Update) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ctx.Err() != nil {
+		return context.Cause(l.ctx)
+	}
+	o := l.Apply
+	if u.Check != nil {
+		o.Check = func(_ context.Context, _ router.Lock, c *plan.Change) error { return u.Check(c) }
+	}
+	a, err := router.Begin(ctx, l.Broker, u.Plan, o)
+	if err != nil {
+		return err
+	}
+	if err := a.Add(ctx); err != nil {
+		return errors.Join(err, a.Close())
+	}
+	l.turnTo(a.Change, u.Handlers)
+	kept, err := a.Remove(ctx)
+	for _, left := range a.Leftovers() {
+		if w := l.leftovers[left.Queue]; w == nil || w.ended() {
+			l.leftovers[left.Queue] = l.workOff(left)
+		}
+	}
+	if err := errors.Join(err, a.Close()); err != nil {
+		l.problem("remove what is stale", err) // the new plan is in force: it is tried again
+		signal(l.tidy)
+		return nil
+	}
+	if len(kept) > 0 && l.Kept != nil {
+		l.Kept(kept)
+	}
+	return nil
+}
+
+func (l *live) problem(where string, err error) {
+	if hook := l.Hooks.Problem; hook != nil {
+		hook(where, err)
+	}
+}
+
+// turnTo has the workers do as the new plan says.
+func (l *live) turnTo(c *plan.Change, handlers map[string]Handler) {
+	old := l.plan
+	l.plan, l.others = c.Plan, false
+	maps.Copy(l.handlers, handlers)
+	l.reroute(old, c)
+	for _, name := range slices.Sorted(maps.Keys(l.handlers)) {
+		p := c.Plan.Pipeline(name)
+		switch {
+		case p == nil:
+			l.retire(name)
+		case l.handlers[name] == nil:
+			l.runners[name].end()
+			delete(l.runners, name)
+			delete(l.handlers, name)
+		case l.runners[name] == nil, handlers[name] != nil, differs(old, c.Plan, name):
+			l.restart(name, p)
+		default:
+			l.runners[name].runner.follow(c.Plan)
+		}
+	}
+}
+
+// reroute has the routers go on by the new plan. None lets go of its queue, as long as events come from the same exchanges: that would have the broker
+// deliver again what it has not seen acknowledged yet.
+// Events that were taken by the old rules are handed over first, for no longer than the drain: by then only a queue that is full is in their way.
+func (l *live) reroute(old *plan.Plan, c *plan.Change) {
+	drain := l.Drain
+	if drain <= 0 {
+		drain = defaultDrain
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, drain)
+	defer cancel()
+	left := map[string]*plan.Leftover{}
+	for i := range c.Leftovers {
+		left[c.Leftovers[i].Queue] = &c.Leftovers[i]
+	}
+	restart := old == nil || !slices.Equal(old.Sources(), c.Plan.Sources())
+	for queue, w := range l.leftovers {
+		if left[queue] == nil || restart {
+			w.end()
+			delete(l.leftovers, queue)
+		} else {
+			w.router.Follow(ctx, c.Plan, left[queue])
+		}
+	}
+	w := l.router
+	switch {
+	case w == nil || w.ended():
+		l.route()
+	case restart || w.queue != c.Plan.Match && left[w.queue] == nil:
+		w.end()
+		l.route()
+	case w.queue == c.Plan.Match:
+		w.router.Follow(ctx, c.Plan, nil)
+	default:
+		w.router.Follow(ctx, c.Plan, left[w.queue])
+		l.leftovers[w.queue] = w
+		l.route()
+	}
+}
+
+// route starts the router.
+func (l *live) route() {
+	r := &router.Router{Plan: l.plan, Broker: l.Broker, Hooks: l.Hooks, Drain: l.Drain}
+	l.router = l.start(func(ctx context.Context) error {
+		defer signal(l.tidy) // it may have become one of a leftover
+		return r.Run(ctx)
+	})
+	l.router.router, l.router.queue = r, l.plan.Match
+}
+
+// workOff routes what is left in an earlier match queue.
+func (l *live) workOff(left plan.Leftover) *worker {
+	r := &router.Router{Plan: l.plan, Broker: l.Broker, Hooks: l.Hooks, Drain: l.Drain, Leftover: &left}
+	w := l.start(func(ctx context.Context) error {
+		defer signal(l.tidy)
+		return r.Run(ctx)
+	})
+	w.router, w.queue = r, left.Queue
+	return w
+}
+
+// restart runs a pipeline as it is now.
+func (l *live) restart(name string, p *plan.Pipeline) {
+	l.draining[p.QueueName].end() // it was gone, and is back
+	delete(l.draining, p.QueueName)
+	if w := l.runners[name]; w != nil && w.runner.Pipeline.QueueName != p.QueueName {
+		l.drain(w)
+	} else {
+		w.end()
+	}
+	r := &Runner{Plan: l.plan, Pipeline: p, Broker: l.Broker, Handler: l.handlers[name], Hooks: l.Hooks, Drain: l.Drain}
+	w := l.start(r.Run)
+	w.runner = r
+	l.runners[name] = w
+}
+
+// retire ends a pipeline that is gone from the rules.
+func (l *live) retire(name string) {
+	w := l.runners[name]
+	delete(l.runners, name)
+	delete(l.handlers, name)
+	if w != nil {
+		l.drain(w)
+	}
+}
+
+// drain lets a runner handle what its queue still holds, and what may come back there, and then ends it.
+func (l *live) drain(w *worker) {
+	l.draining[w.runner.Pipeline.QueueName] = w
+	queues := []string{w.runner.Pipeline.QueueName}
+	for _, d := range w.runner.Pipeline.Delays {
+		queues = append(queues, d.Exchange)
+	}
+	l.start(func(ctx context.Context) error {
+		defer signal(l.tidy)
+		router.UntilEmpty(ctx, l.Broker, queues...)
+		w.end()
+		return nil
+	})
+}
+
+// differs reports whether a pipeline has to be restarted: anything about it is different but its place in the file, or events come from other exchanges.
+func differs(old, now *plan.Plan, name string) bool {
+	before, after := old.Pipeline(name), now.Pipeline(name)
+	if before == nil || !slices.Equal(old.Sources(), now.Sources()) {
+		return true
+	}
+	return before.QueueName != after.QueueName || !slices.Equal(before.Delays, after.Delays) || !plan.Alike(before.Pipeline, after.Pipeline)
+}
+
+// heed looks at the record when it has changed: others may have applied other rules.
+func (l *live) heed(changed <-chan struct{}) {
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-changed:
+		}
+		if err := l.look(); err != nil && l.ctx.Err() == nil {
+			l.problem("read the applied plan", err)
+		}
+	}
+}
+
+// look stops routing where other rules are in force, and begins again where ours are.
+func (l *live) look() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rec, err := router.Applied(l.ctx, l.Broker, l.plan)
+	if rec == nil || err != nil && !errors.Is(err, plan.ErrNewer) {
+		return err
+	}
+	switch ours := rec.InForce().Digest == l.plan.State().Digest || rec.Next != nil && rec.Next.Digest == l.plan.State().Digest; {
+	case !ours && !l.others:
+		l.others = true
+		l.problem("rules", fmt.Errorf("%w by %s at %s: this process routes no more events until its own are in force again", router.ErrSuperseded, rec.By, rec.At.Format(time.RFC3339)))
+		l.router.end()
+		for _, w := range l.leftovers {
+			w.end()
+		}
+	case ours && l.others:
+		l.others = false
+		l.plan = l.plan.Running(rec)
+		l.route()
+	}
+	return nil
+}
+
+// tidyWait is the time between attempts at removing what is stale.
+const tidyWait = 5 * time.Second
+
+// tidyUp applies the plan in force once more when something that was kept may be deleted.
+func (l *live) tidyUp() {
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-l.tidy:
+		}
+		if err := l.again(); err != nil && l.ctx.Err() == nil {
+			l.problem("remove what is stale", err)
+			time.AfterFunc(tidyWait, func() { signal(l.tidy) })
+		}
+	}
+}
+
+func (l *live) again() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.others {
+		return nil
+	}
+	_, _, err := router.Apply(l.ctx, l.Broker, l.plan, l.Service.Apply, nil)
+	return err
+}

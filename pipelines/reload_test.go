@@ -1,0 +1,114 @@
+package pipelines_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/eventrouter/eventrouter/pipelines"
+	"github.com/eventrouter/eventrouter/router"
+	"github.com/eventrouter/eventrouter/router/plan"
+	"github.com/eventrouter/eventrouter/rules"
+)
+
+// replan makes the plan of other rules for a world.
+func (w *world) replan(text string) *plan.Plan {
+	w.t.Helper()
+	file, problems := rules.Parse(rules.Source{Name: "rules.yaml", Text: []byte("version: 1\nname: test\n" + text)})
+	if file == nil {
+		w.t.Fatal(problems)
+	}
+	p, err := plan.Compile(file)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+func TestAReloadTouchesOnlyWhatChanged(t *testing.T) {
+	t.Parallel()
+	var service *pipelines.Service
+	entered, release := make(chan struct{}, 10), make(chan struct{})
+	var same, changed, gone atomic.Int64
+	h := handlers{
+		"same": func(ctx context.Context, _ router.Event) error {
+			entered <- struct{}{}
+			<-release
+			if ctx.Err() != nil {
+				t.Error("a handler of a pipeline that is as it was is cut short")
+			}
+			same.Add(1)
+			return nil
+		},
+		"changed": func(context.Context, router.Event) error { changed.Add(1); return nil },
+		"gone":    func(context.Context, router.Event) error { gone.Add(1); return nil },
+	}
+	w := newWorld(t, `
+pipelines: {same: {}, changed: {}, gone: {}}
+rules:
+  - {name: same, type: same, pipelines: [same]}
+  - {name: changed, type: changed, pipelines: [changed]}
+  - {name: gone, type: gone, pipelines: [gone]}
+`, h, func(s *pipelines.Service) { service = s })
+	w.publish(1, typed("same"))
+	<-entered // it is in hand from here on
+	w.publish(500, typed("gone"))
+
+	next := w.replan(`
+# the rules begin at another line now
+pipelines: {same: {}, changed: {workers: 3}, fresh: {}}
+rules:
+  - {name: changed, type: changed, pipelines: [changed]}
+  - {name: same, type: same, pipelines: [same]}
+  - {name: fresh, type: fresh, where: has(data.n), pipelines: [fresh]}
+`)
+	var fresh atomic.Int64
+	update := pipelines.Update{Plan: next, Handlers: handlers{"fresh": func(context.Context, router.Event) error { fresh.Add(1); return nil }}}
+	if err := service.Reload(t.Context(), update); err != nil {
+		t.Fatal(err)
+	}
+	w.publish(10, typed("changed"))
+	w.publish(10, func(int) router.Event { return router.Event{Type: "fresh", Data: []byte(`{"n": 1}`)} })
+	said := func() string {
+		return fmt.Sprintf("handled: changed %d, fresh %d, gone %d, same %d", changed.Load(), fresh.Load(), gone.Load(), same.Load())
+	}
+	w.wait(func() bool { return changed.Load() == 10 && fresh.Load() == 10 && gone.Load() == 500 }, said)
+	close(release)
+	w.wait(func() bool { return same.Load() == 1 }, said)
+	// The queue of the pipeline that is gone is deleted when it is empty.
+	w.wait(func() bool {
+		_, err := w.broker.Depth(t.Context(), "test.gone")
+		return errors.Is(err, router.ErrNoQueue)
+	}, func() string { return "the queue is still there" })
+}
+
+func TestAReloadThatIsRefusedChangesNothing(t *testing.T) {
+	t.Parallel()
+	var service *pipelines.Service
+	var handled atomic.Int64
+	w := newWorld(t, "pipelines: {p: {}}\nrules: [{name: r, type: a, pipelines: [p]}]\n",
+		handlers{"p": func(context.Context, router.Event) error { handled.Add(1); return nil }}, func(s *pipelines.Service) { service = s })
+	no := errors.New("no")
+	other := w.replan("pipelines: {q: {}}\nrules: [{name: r, type: b, pipelines: [q]}]\n")
+	shape := w.replan("pipelines: {p: {queue: {type: classic}}}\nrules: [{name: r, type: b, pipelines: [p]}]\n")
+	for _, c := range []struct {
+		update pipelines.Update
+		want   string
+	}{
+		{pipelines.Update{Plan: other, Check: func(*plan.Change) error { return no }}, "no"},
+		{pipelines.Update{Plan: other, Handlers: handlers{"p": nil}}, `"p"`},
+		{pipelines.Update{Plan: shape}, `queue "test.p"`},
+	} {
+		if err := service.Reload(t.Context(), c.update); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("want an error with %s, got %v", c.want, err)
+		}
+	}
+	w.publish(5, typed("a"))
+	w.wait(func() bool { return handled.Load() == 5 }, func() string { return "the old rules are not in force" })
+	if err := (&pipelines.Service{}).Reload(t.Context(), pipelines.Update{Plan: other}); err == nil {
+		t.Error("a service that does not run is reloaded")
+	}
+}

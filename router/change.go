@@ -1,0 +1,376 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/eventrouter/eventrouter/router/plan"
+)
+
+// Changer is what changing the topology of a running broker needs of it. Package amqp implements it.
+type Changer interface {
+	// Recorded returns what is in the record queue; nothing where the queue is not there. It needs the permission to read only.
+	Recorded(ctx context.Context, queue string) ([][]byte, error)
+	// Watch calls heard with each record that is written from now on, until ctx is over, across reconnects; and once with nil after each
+	// (re)connect, when records may have been missed.
+	Watch(ctx context.Context, exchange string, heard func(record []byte)) error
+	// Lock takes the right to change a name's objects, which one connection has at a time; the broker frees it when
+	// the connection is lost. An error that wraps ErrLocked says that another has it.
+	Lock(ctx context.Context, queue string) (Lock, error)
+}
+
+// Lock is the right to change a name's objects. All is done on the connection that holds the lock, so that nothing is done after it is lost. Its
+// methods return when the broker has done what they say, and doing it again is no error. They are called one at a time.
+type Lock interface {
+	// Write puts a record in the place of those in the queue, and tells it to all who watch the exchange of the same name.
+	Write(ctx context.Context, queue string, record []byte) error
+	Declare(ctx context.Context, t plan.Topology) error
+	Unbind(ctx context.Context, bindings []plan.Binding) error
+	// Count returns how many events are ready in a queue and how many consumers it has; there is false if there is no such queue.
+	Count(ctx context.Context, queue string) (events, consumers int, there bool, err error)
+	DeleteQueue(ctx context.Context, name string) error
+	// DeleteExchange reports false where unused is asked for and something is bound to the exchange.
+	DeleteExchange(ctx context.Context, name string, unused bool) (deleted bool, err error)
+	// Keep has the topology declared again on every reconnect, for as long as ours says so of the records on the broker. Where the broker has lost
+	// the record, record (its queue and exchange) and data are brought there again too.
+	Keep(t, record plan.Topology, data []byte, ours func(records [][]byte) bool)
+	Unlock() error
+}
+
+var (
+	// ErrLocked: another holds the lock.
+	ErrLocked = errors.New("another eventrouter is changing the topology")
+	// ErrSuperseded: other rules have been applied since.
+	ErrSuperseded = errors.New("other rules have been applied")
+)
+
+// lockPoll is how often a lock that another holds is asked for again.
+const lockPoll = 100 * time.Millisecond
+
+// ApplyOptions say how a change is made. The zero value works.
+type ApplyOptions struct {
+	Force    bool                                                    // overwrite what a newer version of eventrouter has applied
+	Drain    time.Duration                                           // how long to wait for queues that are to be deleted to become empty; 0: not at all
+	Wait     time.Duration                                           // how long to wait for another who is changing the topology; default 30s
+	By       string                                                  // who applies, for the record; default: the process
+	Progress func(done, all int, what string)                        // called before each step; may be nil
+	Wrap     func(Lock) Lock                                         // may stand before the lock, in tests; may be nil
+	Check    func(ctx context.Context, l Lock, c *plan.Change) error // may refuse the change before anything is done; may be nil
+}
+
+const defaultLockWait = 30 * time.Second
+
+// Applied returns what is recorded on the broker for a plan's name; nil if nothing is. With an error that wraps [plan.ErrNewer]
+// the record is there, as far as this version understands it.
+func Applied(ctx context.Context, b Changer, p *plan.Plan) (*plan.Record, error) {
+	records, err := b.Recorded(ctx, p.RecordName())
+	if err != nil {
+		return nil, err
+	}
+	return plan.Latest(records)
+}
+
+// Application is a change under way, by the one who holds the lock. Add, Remove and Close are called in this order; whoever
+// stops in between leaves what the next one goes on from.
+type Application struct {
+	Change *plan.Change
+
+	options   ApplyOptions
+	lock      Lock
+	serial    int64
+	leftovers []plan.Leftover
+	settled   bool // see dropQueue
+	declared  bool // the queue of the record
+	done      int
+	kept      plan.Topology
+	reports   []Kept
+}
+
+// Kept is a stale object that was not deleted, and why.
+type Kept struct {
+	Kind string `json:"kind"` // queue or exchange
+	Name string `json:"name"`
+	Why  string `json:"why"`
+}
+
+// Begin takes the lock and finds out what there is to do. Nothing is changed yet.
+func Begin(ctx context.Context, b Changer, p *plan.Plan, o ApplyOptions) (*Application, error) {
+	if o.Wait <= 0 {
+		o.Wait = defaultLockWait
+	}
+	if o.By == "" {
+		o.By = Process()
+	}
+	lock, err := take(ctx, b, p.LockName(), o.Wait)
+	if err != nil {
+		return nil, err
+	}
+	if o.Wrap != nil {
+		lock = o.Wrap(lock)
+	}
+	a := &Application{options: o, lock: lock}
+	rec, err := Applied(ctx, b, p)
+	if errors.Is(err, plan.ErrNewer) && o.Force {
+		a.serial, rec, err = rec.Serial, nil, nil
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Unlock())
+	}
+	if rec != nil {
+		a.serial = rec.Serial
+	}
+	a.Change = plan.NewChange(rec, p)
+	a.leftovers = a.Change.Leftovers
+	if o.Check != nil {
+		if err := o.Check(ctx, lock, a.Change); err != nil {
+			return nil, errors.Join(err, lock.Unlock())
+		}
+	}
+	return a, nil
+}
+
+// Process names this process for records.
+func Process() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "a host without a name"
+	}
+	return fmt.Sprintf("process %d on %s", os.Getpid(), host)
+}
+
+// take waits for the lock.
+func take(ctx context.Context, b Changer, name string, wait time.Duration) (Lock, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("waited for %s", wait))
+	defer cancel()
+	for {
+		lock, err := b.Lock(limited, name)
+		if err == nil || !errors.Is(err, ErrLocked) {
+			return lock, err
+		}
+		if late := pause(limited, lockPoll); late != nil {
+			return nil, fmt.Errorf("%w (%w)", err, late)
+		}
+	}
+}
+
+// Add adds what is new. When it returns nil the new plan is in force, and what is stale is still there.
+func (a *Application) Add(ctx context.Context) error {
+	for i := range a.Change.Add {
+		if err := a.step(ctx, &a.Change.Add[i]); err != nil {
+			return err
+		}
+	}
+	data, err := a.encode(a.Change.Final(a.Change.Stale()))
+	if err != nil {
+		return err
+	}
+	p := a.Change.Plan
+	a.lock.Keep(p.Topology, p.RecordTopology(), data, ours(p.State().Digest))
+	return nil
+}
+
+// ours says of records whether the plan of that digest is the last that was applied, or is being applied.
+func ours(digest string) func([][]byte) bool {
+	return func(records [][]byte) bool {
+		r, err := plan.Latest(records)
+		return err == nil && r != nil && (r.InForce().Digest == digest || r.Stage == plan.Adding && r.Next != nil && r.Next.Digest == digest)
+	}
+}
+
+// Leftovers are the match queues that have to be worked off now: all of them before Remove, and after it those that are still there.
+func (a *Application) Leftovers() []plan.Leftover { return a.leftovers }
+
+// Remove removes what is stale, and records the plan as applied. Queues that hold events or have consumers are kept, with what belongs to them, and
+// told; the next change tries again.
+func (a *Application) Remove(ctx context.Context) ([]Kept, error) {
+	if a.Change.Settled {
+		return nil, nil
+	}
+	for i := range a.Change.Remove {
+		if err := a.step(ctx, &a.Change.Remove[i]); err != nil {
+			return nil, err
+		}
+	}
+	final := a.Change.Final(a.kept)
+	a.leftovers = final.Leftovers
+	data, err := a.encode(final)
+	if err != nil {
+		return nil, err
+	}
+	p := a.Change.Plan
+	a.lock.Keep(p.Topology, p.RecordTopology(), data, ours(p.State().Digest))
+	return a.reports, a.write(ctx, data)
+}
+
+// Close gives the lock back.
+func (a *Application) Close() error { return a.lock.Unlock() }
+
+// Apply makes a whole change. Between adding and removing it calls inForce, if that is not nil.
+func Apply(ctx context.Context, b Changer, p *plan.Plan, o ApplyOptions, inForce func(*plan.Change)) (*plan.Change, []Kept, error) {
+	a, err := Begin(ctx, b, p, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	kept, err := a.apply(ctx, inForce)
+	return a.Change, kept, errors.Join(err, a.Close())
+}
+
+func (a *Application) apply(ctx context.Context, inForce func(*plan.Change)) ([]Kept, error) {
+	if err := a.Add(ctx); err != nil {
+		return nil, err
+	}
+	if inForce != nil {
+		inForce(a.Change)
+	}
+	return a.Remove(ctx)
+}
+
+// write brings a record onto the broker.
+func (a *Application) write(ctx context.Context, data []byte) error {
+	p := a.Change.Plan
+	if !a.declared {
+		if err := a.lock.Declare(ctx, p.RecordTopology()); err != nil {
+			return err
+		}
+		a.declared = true
+	}
+	return a.lock.Write(ctx, p.RecordName(), data)
+}
+
+func (a *Application) encode(r *plan.Record) ([]byte, error) {
+	a.serial++
+	r.Format, r.Serial, r.By, r.At = plan.RecordFormat, a.serial, a.options.By, time.Now().UTC().Truncate(time.Second)
+	return r.Encode()
+}
+
+func (a *Application) step(ctx context.Context, s *plan.Step) error {
+	if f := a.options.Progress; f != nil {
+		f(a.done, len(a.Change.Add)+len(a.Change.Remove), s.String())
+	}
+	a.done++
+	if a.waits(s) {
+		a.keep(s)
+		return nil
+	}
+	switch {
+	case s.Note != nil:
+		data, err := a.encode(s.Note)
+		if err != nil {
+			return err
+		}
+		return a.write(ctx, data)
+	case len(s.Unbind) > 0:
+		return a.lock.Unbind(ctx, s.Unbind)
+	case s.DropQueue != "":
+		return a.dropQueue(ctx, s)
+	case s.DropChange != "":
+		_, err := a.lock.DeleteExchange(ctx, s.DropChange, false)
+		return err
+	case s.Drop != "":
+		deleted, err := a.lock.DeleteExchange(ctx, s.Drop, true)
+		if err == nil && !deleted {
+			a.report("exchange", s.Drop, "somebody has bound something to it")
+			a.keep(s)
+		}
+		return err
+	}
+	return a.lock.Declare(ctx, plan.Topology{Exchanges: s.Exchanges, Queues: s.Queues, Bindings: s.Bind})
+}
+
+// waits reports whether a queue that has to be gone first is still there.
+func (a *Application) waits(s *plan.Step) bool {
+	return slices.ContainsFunc(s.Gone, func(name string) bool {
+		return slices.ContainsFunc(a.kept.Queues, func(q plan.Queue) bool { return q.Name == name })
+	})
+}
+
+// keep notes that what a step would have removed is still there.
+func (a *Application) keep(s *plan.Step) {
+	stale := a.Change.Stale()
+	a.kept.Bindings = append(a.kept.Bindings, s.Unbind...)
+	for _, q := range stale.Queues {
+		if q.Name == s.DropQueue {
+			a.kept.Queues = append(a.kept.Queues, q)
+		}
+	}
+	for _, x := range stale.Exchanges {
+		if x.Name == s.Drop {
+			a.kept.Exchanges = append(a.kept.Exchanges, x)
+		}
+	}
+}
+
+func (a *Application) report(kind, name, why string) {
+	a.reports = append(a.reports, Kept{kind, name, why})
+}
+
+// dropQueue deletes a queue that nobody needs any more.
+func (a *Application) dropQueue(ctx context.Context, s *plan.Step) error {
+	if s.Later {
+		a.keep(s)
+		return nil
+	}
+	if !a.settled {
+		// What was on its way when the bindings were removed, or goes back from a consumer that has ended, has come by then.
+		a.settled = true
+		if err := pause(ctx, settleTime); err != nil {
+			return err
+		}
+	}
+	why, err := a.needed(ctx, s)
+	for end := time.Now().Add(a.options.Drain); err == nil && why != "" && time.Now().Before(end); why, err = a.needed(ctx, s) {
+		if err := pause(ctx, lockPoll); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if why == "" {
+		return a.lock.DeleteQueue(ctx, s.DropQueue)
+	}
+	a.report("queue", s.DropQueue, why)
+	a.keep(s)
+	return nil
+}
+
+// settleTime is how long a queue is left alone before it counts as empty.
+const settleTime = 300 * time.Millisecond
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// needed says why a queue has to be kept; "" where it has not.
+func (a *Application) needed(ctx context.Context, s *plan.Step) (string, error) {
+	events, consumers, there, err := a.lock.Count(ctx, s.DropQueue)
+	switch {
+	case err != nil || !there:
+		return "", err
+	case events == 1:
+		return "it holds 1 event", nil
+	case events > 0:
+		return fmt.Sprintf("it holds %d events", events), nil
+	case consumers > 0:
+		return "somebody consumes it", nil
+	}
+	for _, name := range s.Empty {
+		if events, _, _, err := a.lock.Count(ctx, name); err != nil {
+			return "", err
+		} else if events > 0 {
+			return fmt.Sprintf("events wait in %s for another attempt, and may come back to it", name), nil
+		}
+	}
+	return "", nil
+}

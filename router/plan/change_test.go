@@ -1,0 +1,126 @@
+package plan_test
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eventrouter/eventrouter/router/plan"
+)
+
+const changing = `
+version: 1
+name: shop
+pipelines: {all: {}, billing: {}, mail: {}}
+rules:
+  - {name: all, pipelines: [all]}
+  - {name: large, type: order.*, match: {data: {n: [{numeric: [">=", 5]}]}}, pipelines: [billing]}
+  - {name: mails, type: mail.*, pipelines: [mail]}
+`
+
+func TestARecordIsReadAsItWasWritten(t *testing.T) {
+	t.Parallel()
+	p := compile(t, read(t, "testdata/rules.yaml"))
+	next := compile(t, changing).State()
+	r := &plan.Record{
+		Format: plan.RecordFormat, Serial: 3, By: "me", At: time.Now().UTC().Truncate(time.Second), Applied: p.State(), Next: &next, Stage: plan.Turned,
+		Leftovers: []plan.Leftover{{Queue: "q", Pipelines: []string{"a"}}},
+	}
+	data, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := plan.DecodeRecord(data)
+	if err != nil || !reflect.DeepEqual(again, r) {
+		t.Errorf("%v\ngot  %+v\nwant %+v", err, again, r)
+	}
+	if again.InForce().Digest != next.Digest {
+		t.Error("after the turn, the new plan is not in force")
+	}
+	older := &plan.Record{Format: plan.RecordFormat, Serial: 2}
+	first, err := older.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if latest, err := plan.Latest([][]byte{data, first}); err != nil || latest.Serial != 3 {
+		t.Errorf("the latest of two: %v, %+v", err, latest)
+	}
+	if latest, err := plan.Latest(nil); latest != nil || err != nil {
+		t.Errorf("of none: %v, %+v", err, latest)
+	}
+	if _, err := plan.DecodeRecord([]byte("x")); err == nil {
+		t.Error("what is no record is read as one")
+	}
+}
+
+func TestADigestIsOfWhereEventsGo(t *testing.T) {
+	t.Parallel()
+	digest := func(text string) string { return compile(t, text).State().Digest }
+	same := digest(changing)
+	if got := digest("# a comment\n" + changing); got != same {
+		t.Error("a rule at another place is another plan")
+	}
+	if got := digest(strings.Replace(changing, "mail: {}}", "mail: {workers: 4}}", 1)); got != same {
+		t.Error("other workers are another plan")
+	}
+	for _, change := range [][2]string{{"5]}", "6]}"}, {"mail.*", "mail.#"}, {"[billing]", "[mail]"}, {"mail: {}}", "mail: {queue: {type: classic}}}"}} {
+		if digest(strings.Replace(changing, change[0], change[1], 1)) == same {
+			t.Errorf("%s → %s is the same plan", change[0], change[1])
+		}
+	}
+}
+
+// TestAFeedThatChangesTurns holds for what package integration/changes tries with events.
+func TestAFeedThatChangesTurns(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, old, now string
+		turns          bool
+		match          string
+	}{
+		{"a rule comes", "", "\n  - {name: more, type: x, pipelines: [mail]}", false, "shop.match"},
+		{"a pipeline comes", "mail: {}}", "mail: {}, more: {}}", false, "shop.match"},
+		{"to the router", "mail.*, pipelines", "mail.*, where: data.n > 1, pipelines", true, "shop.match.2"},
+		{"to the broker", `match: {data: {n: [{numeric: [">=", 5]}]}}, `, "", true, ""},
+		{"another queue", "mail: {}}", "mail: {queue: {name: other}}}", true, "shop.match"},
+		{"another name", "mail: {}}", "post: {}}", true, "shop.match"},
+	} {
+		now := changing + c.now
+		if c.old != "" {
+			now = strings.Replace(changing, c.old, c.now, 1)
+		}
+		if c.name == "another name" {
+			now = strings.Replace(now, "[mail]", "[post]", 1)
+		}
+		rec := &plan.Record{Format: plan.RecordFormat, Applied: compile(t, changing).State()}
+		change := plan.NewChange(rec, compile(t, now))
+		if change.Turns != c.turns || change.Plan.Match != c.match {
+			t.Errorf("%s: turns %v, match queue %q", c.name, change.Turns, change.Plan.Match)
+		}
+		if change.Settled || len(change.Lines()) == 0 {
+			t.Errorf("%s: nothing is to be done", c.name)
+		}
+		left := slices.ContainsFunc(change.Leftovers, func(l plan.Leftover) bool { return l.Queue == "shop.match" })
+		if left != (c.match != "shop.match") {
+			t.Errorf("%s: leftovers %+v", c.name, change.Leftovers)
+		}
+	}
+	rec := &plan.Record{Format: plan.RecordFormat, Applied: compile(t, changing).State()}
+	if change := plan.NewChange(rec, compile(t, changing)); !change.Settled || len(change.Lines()) != 0 || len(change.Remove) != 0 {
+		t.Errorf("the same rules: %+v", change.Lines())
+	}
+}
+
+func TestEffects(t *testing.T) {
+	t.Parallel()
+	now := strings.NewReplacer("5]}", "6]}", "type: mail.*, pipelines: [mail]", "type: mail.*, pipelines: [mail, all]").Replace(changing) +
+		"  - {name: gone, type: z, pipelines: [billing]}\n"
+	rec := &plan.Record{Format: plan.RecordFormat, Applied: compile(t, now).State()}
+	got := plan.NewChange(rec, compile(t, changing)).Effects()
+	want := []plan.Effect{{Pipeline: "all", Gets: "fewer", Rules: []string{"mails"}}, {Pipeline: "billing", Gets: "other", Rules: []string{"large", "gone"}}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
