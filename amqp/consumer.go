@@ -99,7 +99,7 @@ func (sub *subscription) run(ctx context.Context, s *session) error {
 		return fmt.Errorf("queue %q: %w", sub.Queue, err)
 	}
 	if sub.deliver(ctx, deliveries, acker) {
-		sub.drain(ch, s, acker)
+		sub.drain(ch, s, acker, deliveries)
 		return nil
 	}
 	if _, cancelled := <-cancels; cancelled {
@@ -135,11 +135,14 @@ func (sub *subscription) hand(d *amqp091.Delivery, a *acker) {
 	sub.handle(out)
 }
 
-// drain asks for no more and waits until what was handed out is settled. What the broker had sent beyond that goes back to the queue
-// when the channel is closed.
-func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker) {
-	if err := ch.Cancel(consumerTag, true); err != nil {
+// drain asks for no more, gives back what the broker had sent and nobody has begun with, so that others can have it, and waits until what was handed out
+// is settled.
+func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker, deliveries <-chan amqp091.Delivery) {
+	if err := ch.Cancel(consumerTag, false); err != nil {
 		return // the connection is gone, and with it all deliveries
+	}
+	for d := range deliveries { // it ends, as the consumer is cancelled
+		_ = a.hand(d.DeliveryTag).Requeue() // an error means that it is back in its queue already
 	}
 	sub.await(context.Background(), s, a)
 	if a.used() {

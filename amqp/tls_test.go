@@ -127,7 +127,7 @@ func TestAmqpsTrustsWhomItIsToldTo(t *testing.T) {
 			t.Parallel()
 			lost := make(chan error, 100)
 			b := start(t, tt.url, amqp.Options{TLS: tt.options, Hooks: disconnected(lost)})
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			if tt.want == "" {
 				if err := b.Connect(ctx); err != nil {

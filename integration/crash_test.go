@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -112,7 +113,7 @@ func TestNothingIsLostWhenTheBrokerIsKilled(t *testing.T) {
 	}
 	for round := range 10 {
 		before := book.Total()
-		waitFor(t, time.Minute, func() bool { return book.Total() > before+300 && time.Since(declared) > settling }, func() string { return fmt.Sprintf("round %d: nothing is confirmed any more", round) })
+		waitFor(t, func() bool { return book.Total() > before+300 && time.Since(declared) > settling }, func() string { return fmt.Sprintf("round %d: nothing is confirmed any more", round) })
 		book.Mark("the broker is to be killed")
 		if err := s.Kill(t.Context()); err != nil {
 			t.Fatal(err)
@@ -124,7 +125,7 @@ func TestNothingIsLostWhenTheBrokerIsKilled(t *testing.T) {
 		book.Mark("the broker is back")
 	}
 	before := book.Total()
-	waitFor(t, time.Minute, func() bool { return book.Total() > before+300 }, func() string { return "nothing is confirmed after the last start" })
+	waitFor(t, func() bool { return book.Total() > before+300 }, func() string { return "nothing is confirmed after the last start" })
 	endLoad()
 	load.Wait()
 
@@ -148,7 +149,7 @@ const givenUp = " (given up)"
 
 // lateness is how much later than their delay retries may come after the broker was killed: RabbitMQ's worker begins before the exchanges are there, and tries again
 // after dead_letter_worker_publisher_confirm_timeout, which is three minutes where nobody has set it (the image has).
-const lateness = 4 * time.Minute
+const lateness = patience
 
 // arrived waits until each confirmed event was handled, or given up, wherever it belongs, or until none may be late any more. It tells of the last one, if it was
 // late, with what is said of it besides.
@@ -176,27 +177,37 @@ func arrived(t *testing.T, book *ledger.Book, places func(id string) [][]string,
 	}
 }
 
-// settled waits until all queues but those for what is kept are empty, twice, as an event that waits for its retry or is in hand is in none of them.
+// settled waits until all queues but those for what is kept are empty, for a while, as an event that waits for its retry or is in hand is in none of them. It
+// is patient for as long as they get shorter.
 func settled(t *testing.T, b router.Browser, p *plan.Plan) {
 	t.Helper()
 	kept := map[string]bool{p.Unrouted: true}
 	for _, pipeline := range p.Pipelines {
 		kept[pipeline.DeadName] = true
 	}
-	quiet := 0
-	waitFor(t, 2*time.Minute, func() bool {
+	depth := func() (total int) {
 		for _, q := range p.Topology.Queues {
 			if kept[q.Name] {
 				continue
 			}
-			if n, err := b.Depth(t.Context(), q.Name); err != nil || n > 0 {
-				quiet = 0
-				return false
+			n, err := b.Depth(t.Context(), q.Name)
+			if err != nil {
+				return math.MaxInt
 			}
+			total += n
 		}
-		quiet++
-		return quiet > 30
-	}, func() string { return "the queues do not become empty" })
+		return total
+	}
+	for quiet := 0; quiet <= 30; {
+		left := depth()
+		if left == 0 {
+			quiet++
+			<-time.After(10 * time.Millisecond)
+			continue
+		}
+		quiet = 0
+		waitFor(t, func() bool { return depth() < left }, func() string { return fmt.Sprintf("%d events are left in the queues, and they get no fewer", left) })
+	}
 }
 
 // audit enters what is in the queues into the book.

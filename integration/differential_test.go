@@ -11,7 +11,6 @@ import (
 	"github.com/eventrouter/eventrouter/amqp/embedded"
 	"github.com/eventrouter/eventrouter/amqp/embedded/amqptest"
 	"github.com/eventrouter/eventrouter/integration/differential"
-	"github.com/eventrouter/eventrouter/integration/rabbit"
 )
 
 // fromEnvironment reads a number, where it is set.
@@ -39,7 +38,7 @@ func ofToday() uint64 { return uint64(time.Now().Unix()) / (24 * 60 * 60) * 1000
 // EVENTROUTER_TEST_SEED from which seed on (those of the day): scenario n of a run has that seed plus n.
 func TestSameAsRabbitMQ(t *testing.T) {
 	t.Parallel()
-	ours, theirs := amqptest.Start(t, embedded.Options{Logf: func(string, ...any) {}}), server(t, rabbit.V4)
+	ours, theirs := amqptest.Start(t, embedded.Options{Logf: func(string, ...any) {}}), newest(t)
 	seed, n := fromEnvironment(t, "EVENTROUTER_TEST_SEED", ofToday()), fromEnvironment(t, "EVENTROUTER_TEST_SCENARIOS", 40)
 	t.Logf("%d scenarios from seed %d on %s", n, seed, theirs.Version)
 	var next atomic.Uint64
@@ -79,7 +78,7 @@ func TestRabbitMQWithItself(t *testing.T) {
 	if plays == 0 {
 		t.Skip("EVENTROUTER_TEST_PLAYS is not set")
 	}
-	ours, theirs := amqptest.Start(t, embedded.Options{Logf: func(string, ...any) {}}), server(t, rabbit.V4)
+	ours, theirs := amqptest.Start(t, embedded.Options{Logf: func(string, ...any) {}}), newest(t)
 	seed, n := fromEnvironment(t, "EVENTROUTER_TEST_SEED", ofToday()), fromEnvironment(t, "EVENTROUTER_TEST_SCENARIOS", 1)
 	for s := seed; s < seed+n; s++ {
 		outcomes := map[string]int{}

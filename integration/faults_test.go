@@ -79,7 +79,7 @@ func connectionsClosed(t *testing.T, s *rabbit.Server) {
 	}
 	for range 5 {
 		confirmed, handled := book.Total(), book.At("all")
-		waitFor(t, time.Minute, func() bool { return book.Total() > confirmed+100 && book.At("all") > handled+100 }, func() string { return "nothing goes on" })
+		waitFor(t, func() bool { return book.Total() > confirmed+100 && book.At("all") > handled+100 }, func() string { return "nothing goes on" })
 		control(t, s, "close_all_connections", "tried in a test")
 	}
 	endLoad()
@@ -122,9 +122,9 @@ func (p *process) peak() int {
 func blocked(t *testing.T, s *rabbit.Server) {
 	const (
 		clients = 300
-		each    = 20
-		size    = 100_000 // in all 600 MB
-		limit   = 300     // MiB
+		size    = 100_000
+		limit   = 200  // MiB
+		least   = 3000 // events, 300 MB
 	)
 	path, err := plainBinary()
 	if err != nil {
@@ -138,10 +138,12 @@ func blocked(t *testing.T, s *rabbit.Server) {
 	var refused atomic.Int64
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
 	body := `{"text": "` + strings.Repeat("x", size) + `"}`
+	flooding, end := context.WithCancel(t.Context())
+	defer end()
 	var flood sync.WaitGroup
 	for c := range clients {
 		flood.Go(func() {
-			for i := 0; i < each && t.Context().Err() == nil; {
+			for i := 0; flooding.Err() == nil; {
 				id := fmt.Sprintf("%d-%d", c, i)
 				status, err := postBody(t.Context(), client, run.http, id, body)
 				switch {
@@ -158,11 +160,15 @@ func blocked(t *testing.T, s *rabbit.Server) {
 			}
 		})
 	}
-	waitFor(t, time.Minute, func() bool { return book.Total() > 100 }, func() string { return "nothing is confirmed:\n" + run.said() })
+	waitFor(t, func() bool { return book.Total() > 100 }, func() string { return "nothing is confirmed:\n" + run.said() })
 	control(t, s, "set_vm_memory_high_watermark", "absolute", "1000")
+	defer control(t, s, "set_vm_memory_high_watermark", "0.6") // for the tests after this one, if it fails
 	before := refused.Load()
-	waitFor(t, time.Minute, func() bool { return refused.Load() > before+2*clients }, func() string { return "a blocked broker is not told to HTTP clients" })
+	waitFor(t, func() bool { return refused.Load() > before+clients/2 }, func() string { return "a blocked broker is not told to HTTP clients" })
 	control(t, s, "set_vm_memory_high_watermark", "0.6")
+	confirmed := book.Total()
+	waitFor(t, func() bool { return book.Total() > max(least, confirmed+clients) }, func() string { return "it does not go on:\n" + run.said() })
+	end()
 	flood.Wait()
 	b := connect(t, s.URL, nil, amqp.Options{})
 	settled(t, b, p)
@@ -170,13 +176,10 @@ func blocked(t *testing.T, s *rabbit.Server) {
 	run.terminate()
 	audit(t, b, p, book)
 	book.Balance(t, func(string) [][]string { return [][]string{{"all"}} })
-	if book.Total() != clients*each {
-		t.Errorf("%d of %d events were accepted", book.Total(), clients*each)
-	}
 	if peak > limit {
 		t.Errorf("eventrouter had %d MiB of memory; %d MiB are allowed for", peak, limit)
 	} else {
-		t.Logf("eventrouter had %d MiB of memory, while %d MB of events were pressed on it and %d requests were told to come again", peak, clients*each*size/1_000_000, refused.Load())
+		t.Logf("eventrouter had %d MiB of memory, while %d MB of events were pressed on it and %d requests were told to come again", peak, book.Total()*size/1_000_000, refused.Load())
 	}
 }
 
@@ -200,9 +203,9 @@ func postBody(ctx context.Context, client *http.Client, url, id, body string) (i
 // hanging has a pipeline with steps that do not come back, and far more events for it than there may be in memory.
 func hanging(t *testing.T, s *rabbit.Server) {
 	const (
-		count = 4000
-		size  = 100_000 // in all 400 MB
-		limit = 250     // MiB
+		count = 2000
+		size  = 100_000 // in all 200 MB
+		limit = 120     // MiB
 	)
 	path, err := plainBinary()
 	if err != nil {
@@ -242,7 +245,7 @@ rules: [{name: all, match: {data: {n: [{exists: true}]}}, pipelines: [all]}]
 		<-arrived
 	}
 	// All that is not in hand waits at the broker, and nothing waits in front of the pipeline.
-	waitFor(t, time.Minute, func() bool {
+	waitFor(t, func() bool {
 		waiting, err := b.Depth(t.Context(), p.Pipelines[0].QueueName)
 		unmatched, err2 := b.Depth(t.Context(), p.Match)
 		return err == nil && err2 == nil && unmatched == 0 && waiting > count-500

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -59,6 +60,16 @@ func server(t testing.TB, v rabbit.Version) *rabbit.Server {
 	s, err := shared[v]()
 	if err != nil {
 		rabbit.Missing(t, err)
+	}
+	return s
+}
+
+// newest is server for tests of what is so since RabbitMQ 4.
+func newest(t testing.TB) *rabbit.Server {
+	t.Helper()
+	s := server(t, rabbit.V4)
+	if strings.HasPrefix(s.Version, "3.") {
+		rabbit.Missing(t, fmt.Errorf("RabbitMQ 4 is needed, and this is %s (%s)", s.Version, s.How))
 	}
 	return s
 }
@@ -118,7 +129,7 @@ func connect(t testing.TB, url string, p *plan.Plan, o amqp.Options) *amqp.Broke
 			cleanUp(t, url, p)
 		}
 	})
-	waiting, cancel := context.WithTimeout(t.Context(), time.Minute)
+	waiting, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := b.Connect(waiting); err != nil {
 		t.Fatal(err)
@@ -154,17 +165,20 @@ func cleanUp(t testing.TB, url string, p *plan.Plan) {
 	}
 }
 
-// waitFor looks again and again until ok, or until the limit has passed.
-func waitFor(t testing.TB, limit time.Duration, ok func() bool, otherwise func() string) {
+// patience is how long tests wait for what is to come. It is long, as a test that passes does not use it, and a machine may be slow.
+const patience = 5 * time.Minute
+
+// waitFor looks again and again until ok, or until the test's patience ends.
+func waitFor(t testing.TB, ok func() bool, otherwise func() string) {
 	t.Helper()
-	deadline := time.After(limit)
+	deadline := time.After(patience)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("waited %s: %s", limit, otherwise())
+			t.Fatalf("waited %s: %s", patience, otherwise())
 		}
 	}
 }

@@ -56,7 +56,7 @@ func poison(t *testing.T, s *rabbit.Server) {
 		book.Confirmed(e.ID)
 	}
 	kills := 0
-	deadline := time.After(2 * time.Minute)
+	deadline := time.After(patience)
 	for book.At("careful") < count-1 || book.At("other") < count {
 		select {
 		case <-run.ended:

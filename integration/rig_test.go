@@ -154,7 +154,7 @@ func (r *rig) post(ctx context.Context, e *event.Event) error {
 
 // replay sends dead letters back, again and again. While a fault lasts it fails, or is cut short, and that loses nothing either.
 func (r *rig) replay(ctx context.Context) {
-	path, err := binary()
+	path, err := plainBinary()
 	if err != nil {
 		r.t.Error(err)
 		return
@@ -197,7 +197,7 @@ func (r *rig) setHang(hang func(*http.Request)) {
 func (r *rig) goesOn(n int) {
 	r.t.Helper()
 	confirmed, handled := r.book.Total(), r.book.At("all")
-	waitFor(r.t, time.Minute, func() bool { return r.book.Total() > confirmed+n && r.book.At("all") > handled+n },
+	waitFor(r.t, func() bool { return r.book.Total() > confirmed+n && r.book.At("all") > handled+n },
 		func() string { return "nothing goes on:\n" + r.process.said() })
 }
 
@@ -206,7 +206,7 @@ func (r *rig) flows() {
 	r.t.Helper()
 	began := time.Now()
 	confirmed, all, large := r.book.Total(), r.book.At("all"), r.book.At("large")
-	waitFor(r.t, time.Minute, func() bool { return r.book.Total() > confirmed && r.book.At("all") > all && r.book.At("large") > large },
+	waitFor(r.t, func() bool { return r.book.Total() > confirmed && r.book.At("all") > all && r.book.At("large") > large },
 		func() string { return "nothing flows:\n" + r.process.said() })
 	r.t.Logf("events flow again after %s", time.Since(began).Round(10*time.Millisecond))
 }

@@ -43,7 +43,7 @@ func TestRabbitMQConforms(t *testing.T) {
 // RabbitMQ is made to look for consumers that do not settle in time four times a second, which is once a minute otherwise.
 func TestConsumerTimeoutOnRabbitMQ(t *testing.T) {
 	t.Parallel()
-	s := server(t, rabbit.V4)
+	s := newest(t)
 	if !s.Own() {
 		rabbit.Missing(t, errors.New("the RabbitMQ at EVENTROUTER_TEST_AMQP_URL cannot be told to look for consumers more often"))
 	}

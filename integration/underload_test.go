@@ -6,7 +6,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
@@ -67,7 +66,7 @@ var faultsUnderLoad = []struct {
 				<-release
 			}
 		})
-		waitFor(t, time.Minute, func() bool { return strings.Contains(r.process.said(), "delivery acknowledgement on channel") },
+		waitFor(t, func() bool { return strings.Contains(r.process.said(), "delivery acknowledgement on channel") },
 			func() string { return "the broker closes no channel:\n" + r.process.said() })
 		r.setHang(nil)
 		close(release)
@@ -75,11 +74,11 @@ var faultsUnderLoad = []struct {
 	{"a queue is deleted", false, func(t *testing.T, r *rig) {
 		// What is in the queue is the operator's to lose: nothing is, when it is deleted.
 		r.pause()
-		direct(t, r, func(ch *amqp091.Channel) error {
+		direct(t, r.server.URL, func(ch *amqp091.Channel) error {
 			_, err := ch.QueueDelete(r.plan.Pipeline("large").QueueName, false, false, false)
 			return err
 		})
-		waitFor(t, time.Minute, func() bool { return consumers(t, r, r.plan.Pipeline("large").QueueName) > 0 },
+		waitFor(t, func() bool { return consumers(t, r.server.URL, r.plan.Pipeline("large").QueueName) > 0 },
 			func() string { return "the queue does not come back:\n" + r.process.said() })
 		r.resume()
 	}},
@@ -98,14 +97,14 @@ var faultsUnderLoad = []struct {
 	{"the credentials are changed", true, func(t *testing.T, r *rig) {
 		r.control("change_password", "rig", "another")
 		r.network.Reset()
-		waitFor(t, time.Minute, func() bool { return strings.Contains(r.process.said(), "refused the user name or password") },
+		waitFor(t, func() bool { return strings.Contains(r.process.said(), "refused the user name or password") },
 			func() string { return "it does not say why:\n" + r.process.said() })
 		r.control("change_password", "rig", "secret")
 	}},
 	{"the user may not enter the virtual host", true, func(t *testing.T, r *rig) {
 		r.control("clear_permissions", "rig")
 		r.network.Reset()
-		waitFor(t, time.Minute, func() bool { return strings.Contains(r.process.said(), "virtual host") },
+		waitFor(t, func() bool { return strings.Contains(r.process.said(), "virtual host") },
 			func() string { return "it does not say why:\n" + r.process.said() })
 		r.control("set_permissions", "rig", ".*", ".*", ".*")
 	}},
@@ -136,14 +135,14 @@ func TestNothingIsLostUnderFaults(t *testing.T) {
 // isBlocked waits until the alarm holds publishers back, and the router has been told.
 func isBlocked(t *testing.T, r *rig) {
 	t.Helper()
-	waitFor(t, time.Minute, func() bool { return strings.Contains(r.process.said(), "blocked") },
+	waitFor(t, func() bool { return strings.Contains(r.process.said(), "blocked") },
 		func() string { return "publishers are not blocked:\n" + r.process.said() })
 }
 
 // direct does something to the broker as an operator.
-func direct(t *testing.T, r *rig, do func(*amqp091.Channel) error) {
+func direct(t *testing.T, url string, do func(*amqp091.Channel) error) {
 	t.Helper()
-	conn, err := amqp091.Dial(r.server.URL)
+	conn, err := amqp091.Dial(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,9 +157,9 @@ func direct(t *testing.T, r *rig, do func(*amqp091.Channel) error) {
 }
 
 // consumers is how many a queue has; of one that is not there it is 0.
-func consumers(t *testing.T, r *rig, queue string) (n int) {
+func consumers(t *testing.T, url, queue string) (n int) {
 	t.Helper()
-	direct(t, r, func(ch *amqp091.Channel) error {
+	direct(t, url, func(ch *amqp091.Channel) error {
 		if q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil); err == nil {
 			n = q.Consumers
 		}

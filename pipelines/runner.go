@@ -73,8 +73,8 @@ func (r *Runner) Run(ctx context.Context) error {
 	err := r.Broker.Consume(ctx, router.Subscription{
 		Queue: r.Pipeline.QueueName, Prefetch: prefetch(r.Pipeline), Drain: drain, Sources: r.Plan.Sources(),
 	}, func(d *router.Delivery) {
-		if !pool.add(working, w.key(d.Event), d) {
-			_ = d.Requeue() // an error means that it is back in its queue already
+		if !pool.add(ctx, w.key(d.Event), d) {
+			_ = d.Requeue() // no worker had begun; an error means that it is back in its queue already
 		}
 	})
 	stop(errDrained)

@@ -185,7 +185,7 @@ func (c *client) depth(n int) {
 // waitUntil looks again and again, for 20 seconds.
 func waitUntil(t testing.TB, ok func() bool, otherwise func() string) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

@@ -32,7 +32,7 @@ func TestOneHandsDeadLettersOver(t *testing.T) {
 	first := kill("first")
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(10 * time.Second); !burying(q); <-tick.C {
+	for end := time.Now().Add(2 * time.Minute); !burying(q); <-tick.C {
 		if time.Now().After(end) {
 			v.mu.Unlock()
 			t.Fatal("nobody hands over")
@@ -40,7 +40,7 @@ func TestOneHandsDeadLettersOver(t *testing.T) {
 	}
 	select {
 	case <-kill("second"):
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("two goroutines hand dead letters over")
 	}
 	v.mu.Unlock()

@@ -101,7 +101,7 @@ func newFullClient(t *testing.T, b *Broker) fullClient {
 
 func (c fullClient) publish(text string, mode uint8) (taken bool) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	d, err := c.ch.PublishWithDeferredConfirm("", "q", false, false, amqp091.Publishing{DeliveryMode: mode, Body: []byte(text)})
 	if err != nil {
@@ -162,7 +162,7 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 			want := []string{"before"}
 			if !endFull {
 				disk.full.Store(false)
-				deadline := time.Now().Add(20 * time.Second)
+				deadline := time.Now().Add(2 * time.Minute)
 				for !c.publish("after", 2) {
 					if time.Now().After(deadline) {
 						t.Fatal("refused for ever")

@@ -36,10 +36,10 @@ func (b *buffer) String() string {
 // waitFor returns when the buffer holds the text.
 func (b *buffer) waitFor(t *testing.T, text string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !strings.Contains(b.String(), text) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 20s for %q, have:\n%s", text, b.String())
+			t.Fatalf("waited 2 minutes for %q, have:\n%s", text, b.String())
 		}
 		pause(t)
 	}
@@ -95,8 +95,8 @@ func (s *session) start(t *testing.T, args ...string) (wait func() int, stop con
 		select {
 		case n := <-code:
 			return n
-		case <-time.After(30 * time.Second):
-			t.Fatalf("%v did not end within 30s; it said:\n%s", args, s.err.String())
+		case <-time.After(2 * time.Minute):
+			t.Fatalf("%v did not end within 2 minutes; it said:\n%s", args, s.err.String())
 			return -1
 		}
 	}, cancel

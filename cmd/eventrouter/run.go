@@ -199,6 +199,9 @@ func (r *running) run(ctx context.Context, file *rules.File, hooks router.Hooks)
 	}
 
 	work, ctx := errgroup.WithContext(ctx)
+	defer context.AfterFunc(ctx, func() {
+		r.log.Info("ending: what is in hand is finished, and no more is taken", zap.NamedError("because", causeOf(ctx)), zap.Duration("within", r.drain))
+	})()
 	ready := make(chan struct{})
 	service := &pipelines.Service{
 		Plan: r.plan, Broker: r.broker, Handlers: handlers, Hooks: hooks, Drain: r.drain,

@@ -65,7 +65,7 @@ func removeOrphans(ctx context.Context, c *testcontainers.DockerClient) error {
 	return nil
 }
 
-// inDocker starts a container.
+// inDocker starts a container. It tries again, as a port that was free may be taken by the time that the container has it.
 func inDocker(ctx context.Context, v Version) (*Server, error) {
 	c, err := docker()
 	if err != nil {
@@ -75,6 +75,16 @@ func inDocker(ctx context.Context, v Version) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	for tries := 1; ; tries++ {
+		s, err := startContainer(ctx, c, image)
+		if err == nil || tries == 5 || ctx.Err() != nil {
+			return s, err
+		}
+		fmt.Fprintf(os.Stderr, "starting %s, once more: %v\n", image, err)
+	}
+}
+
+func startContainer(ctx context.Context, c *testcontainers.DockerClient, image string) (*Server, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -98,7 +108,7 @@ func inDocker(ctx context.Context, v Version) (*Server, error) {
 		}),
 	)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, testcontainers.TerminateContainer(made))
 	}
 	id := made.GetContainerID()
 	return &Server{

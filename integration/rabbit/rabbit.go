@@ -58,6 +58,9 @@ func Get(ctx context.Context, v Version) (*Server, error) {
 			err = errors.Join(err, server.Close())
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
+		if !errors.Is(err, errNotGiven) {
+			fmt.Fprintf(os.Stderr, "RabbitMQ %s: %v\n", v, errs[len(errs)-1]) // another may be found, but not the one that was looked for first
+		}
 	}
 	if len(errs) == 0 {
 		return nil, fmt.Errorf("EVENTROUTER_TEST_BROKER is %q, and not url, docker, binary or debian", only)
@@ -65,11 +68,13 @@ func Get(ctx context.Context, v Version) (*Server, error) {
 	return nil, fmt.Errorf("no RabbitMQ %s: %w", v, errors.Join(errs...))
 }
 
+var errNotGiven = errors.New("EVENTROUTER_TEST_AMQP_URL is not set")
+
 // given is the server that the environment names.
 func given(_ context.Context, v Version) (*Server, error) {
 	url := os.Getenv("EVENTROUTER_TEST_AMQP_URL")
 	if url == "" {
-		return nil, errors.New("EVENTROUTER_TEST_AMQP_URL is not set")
+		return nil, errNotGiven
 	}
 	if v != V4 {
 		return nil, errors.New("EVENTROUTER_TEST_AMQP_URL counts for version 4 only")

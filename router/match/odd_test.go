@@ -172,6 +172,6 @@ func TestTenThousandRulesAreCompiledFast(t *testing.T) {
 	t.Parallel()
 	for _, s := range shapes {
 		rs := shapeRules(t, s, 10_000)
-		within(t, 20*time.Second, func() { compile(t, rs) })
+		within(t, time.Minute, func() { compile(t, rs) })
 	}
 }

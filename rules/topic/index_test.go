@@ -106,7 +106,7 @@ func TestIndexIsNotExponential(t *testing.T) {
 	if got := found(x, key); got != nil {
 		t.Errorf("found %v, want nothing", got)
 	}
-	if d := time.Since(begin); d > time.Second {
+	if d := time.Since(begin); d > time.Minute { // it would take years
 		t.Errorf("a walk took %v", d)
 	}
 }

@@ -123,7 +123,7 @@ func heartbeats(t *testing.T, s *probe.Session) {
 			lively.Write(wire.AppendFrame(nil, wire.FrameHeartbeat, 0, nil))
 		}
 	}
-	if took := time.Since(began); beats < 2 || took < 1500*time.Millisecond || took > 8*time.Second {
+	if took := time.Since(began); beats < 2 || took < 1500*time.Millisecond || took > time.Minute {
 		t.Errorf("cut off after %v and %d heartbeats", took, beats)
 	}
 	lively.Method(1, wire.ConfirmSelect, []byte{0})

@@ -128,7 +128,7 @@ func listener(t *testing.T) net.Listener {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := l.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
@@ -154,7 +154,7 @@ func TestCommandIsKilledWithAllItStarted(t *testing.T) {
 		t.Errorf("permanent %v: %v", pipelines.IsPermanent(err), err)
 	}
 	for _, c := range family {
-		if err := c.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {

@@ -16,7 +16,7 @@ import (
 )
 
 // Patience is how long a test waits for what has to happen.
-const Patience = 10 * time.Second
+const Patience = 2 * time.Minute
 
 // Dial connects for as long as the test lasts.
 func Dial(t testing.TB, url string) *amqp091.Connection {
