@@ -79,6 +79,27 @@ func TestClaimedSizesAreNotAllocated(t *testing.T) {
 	}
 }
 
+// Connections on which nothing is said take little memory, the client's side included.
+func TestAQuietConnectionTakesLittle(t *testing.T) {
+	url := amqptest.Broker(t).URL() // not parallel: it looks at what is in use
+	inUse := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse + m.StackInuse
+	}
+	const n = 300
+	before := inUse()
+	for range n {
+		probe.Connect(t, url, 0, probe.Limits(2047, 131072, 0))
+	}
+	if each := (inUse() - before) / n; each > 64<<10 {
+		t.Errorf("a connection takes %d KiB", each>>10)
+	} else {
+		t.Logf("a connection takes %d KiB", each>>10)
+	}
+}
+
 // Close leaves no goroutine, whatever goes on.
 func TestCloseLeavesNoGoroutine(t *testing.T) {
 	b, err := embedded.Start(embedded.Options{}) // not parallel: it looks at all goroutines
