@@ -78,6 +78,7 @@ func explain(r *rules.Rule, e *event.Event, doc map[string]any, exchangeKey stri
 			v.fail("where", r.Where.Source, "false")
 		}
 	}
+	v.Holds = v.Failed == 0
 	return v
 }
 

@@ -29,7 +29,7 @@ func TestEachVerdictHasItsReason(t *testing.T) {
 			if v.Holds != slices.Contains(held, i) {
 				t.Fatalf("rule %d: explained as %v, matched: %v", i, v.Holds, held)
 			}
-			if why := m.Why(i, e, e.Document(), key); v.Holds != (why.Failed == 0) || v.Holds != (why.Path == "") || why.Failed > 0 && len(why.Also) != why.Failed-1 {
+			if why := m.Why(i, e, e.Document(), key); v.Holds != why.Holds || v.Holds != (why.Failed == 0) || v.Holds != (why.Path == "") || why.Failed > 0 && len(why.Also) != why.Failed-1 {
 				t.Fatalf("rule %d of %+v holds: %v, and the reason is %+v", i, e, v.Holds, why)
 			}
 		}
