@@ -26,6 +26,12 @@ run: build ## start the example on the embedded broker (or on EVENTROUTER_BROKER
 test: test-unit ## run all tests, with the race detector, on the embedded broker and on a real RabbitMQ
 	$(GO) test -race -timeout 40m ./integration
 
+# The sizes that take too long for every change: see docs/testing.md.
+.PHONY: test-long
+test-long: ## run the tests on RabbitMQ with their full loads: an hour or so
+	EVENTROUTER_TEST_LONG=1 EVENTROUTER_TEST_BURST=100000 EVENTROUTER_TEST_KILL_STEP=1 EVENTROUTER_TEST_RELOAD_SECONDS=60 EVENTROUTER_TEST_RELOAD_RATE=5000 \
+		$(GO) test -timeout 3h ./integration
+
 .PHONY: test-unit
 test-unit: ## run the tests that need no RabbitMQ
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v '/integration$$')

@@ -184,11 +184,15 @@ func blocked(t *testing.T, s *rabbit.Server) {
 }
 
 func postBody(ctx context.Context, client *http.Client, url, id, body string) (int, error) {
+	return postTyped(ctx, client, url, id, "mail.sent", body)
+}
+
+func postTyped(ctx context.Context, client *http.Client, url, id, kind, body string) (int, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/events", bytes.NewReader([]byte(body)))
 	if err != nil {
 		return 0, err
 	}
-	for name, value := range map[string]string{"Content-Type": "application/json", "ce-specversion": "1.0", "ce-id": id, "ce-type": "mail.sent", "ce-source": "/test"} {
+	for name, value := range map[string]string{"Content-Type": "application/json", "ce-specversion": "1.0", "ce-id": id, "ce-type": kind, "ce-source": "/test"} {
 		req.Header.Set(name, value)
 	}
 	res, err := client.Do(req)

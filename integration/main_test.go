@@ -137,9 +137,10 @@ func connect(t testing.TB, url string, p *plan.Plan, o amqp.Options) *amqp.Broke
 	return b
 }
 
-// cleanUp deletes what a plan has put on a broker.
+// cleanUp deletes what a plan has put on a broker; of several URLs the first is taken.
 func cleanUp(t testing.TB, url string, p *plan.Plan) {
 	t.Helper()
+	url, _, _ = strings.Cut(url, ",")
 	conn, err := amqp091.Dial(url)
 	if err != nil {
 		t.Logf("cleaning up: %v", err)

@@ -35,7 +35,8 @@ rules:
 type rig struct {
 	t        *testing.T
 	server   *rabbit.Server
-	network  *network.Proxy // between eventrouter and the broker
+	network  *network.Proxy // between eventrouter and the broker; nil: none
+	url      string         // of the broker, for eventrouter
 	plan     *plan.Plan
 	exchange string
 	book     *ledger.Book
@@ -54,23 +55,30 @@ type rig struct {
 	mended  bool                  // the receiver takes everything
 }
 
-// newRig starts eventrouter, and the load. user is name:password for eventrouter's connections, or "" for the server's own.
+// newRig starts eventrouter, and the load, with a network between them and the server that can be broken. user is name:password for eventrouter's
+// connections, or "" for the server's own.
 func newRig(t *testing.T, s *rabbit.Server, user string) *rig {
 	t.Helper()
-	r := &rig{t: t, server: s, book: ledger.New()}
-	hooks := receiver(t, r.book, r.answer)
-	rules, p := writeRules(t, newName(), rigRules)
-	t.Cleanup(func() { cleanUp(t, s.URL, p) })
-	r.plan, r.rules = p, rules
-	r.exchange, _ = p.Source("")
 	url := s.URL
 	if user != "" {
 		url = strings.Replace(url, "guest:guest", user, 1)
 	}
-	r.network = network.NewProxy(t, url)
+	between := network.NewProxy(t, url)
+	return startRig(t, &rig{server: s, network: between, url: between.URL}, s.URL)
+}
+
+// startRig starts eventrouter, and the load, whose publishers go to the broker at outside.
+func startRig(t *testing.T, r *rig, outside string) *rig {
+	t.Helper()
+	r.t, r.book = t, ledger.New()
+	hooks := receiver(t, r.book, r.answer)
+	rules, p := writeRules(t, newName(), rigRules)
+	t.Cleanup(func() { cleanUp(t, outside, p) })
+	r.plan, r.rules = p, rules
+	r.exchange, _ = p.Source("")
 	r.env = []string{"RECEIVER=" + hooks.URL}
-	r.process = startProcess(t, r.network.URL, rules, r.env...)
-	r.outside = connect(t, s.URL, nil, amqp.Options{MaxBackoff: 200 * time.Millisecond})
+	r.process = startProcess(t, r.url, rules, r.env...)
+	r.outside = connect(t, outside, nil, amqp.Options{MaxBackoff: 200 * time.Millisecond})
 	for range 2 {
 		r.sending("amqp", func(ctx context.Context, e *event.Event) error { return send(ctx, r.outside, r.exchange, e) })
 		r.sending("http", r.post)
@@ -168,7 +176,7 @@ func (r *rig) replay(ctx context.Context) {
 		case <-tick.C:
 		}
 		cmd := exec.CommandContext(ctx, path, "dead", "replay", "fragile", "--all", "--rules", r.rules)
-		cmd.Env = append(os.Environ(), "EVENTROUTER_BROKER="+r.network.URL)
+		cmd.Env = append(os.Environ(), "EVENTROUTER_BROKER="+r.url)
 		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 		cmd.WaitDelay = 20 * time.Second
 		r.gate.RLock()
@@ -233,7 +241,7 @@ func (r *rig) kill() {
 // restart starts eventrouter again after it has ended.
 func (r *rig) restart() {
 	r.t.Helper()
-	p := startProcess(r.t, r.network.URL, r.rules, r.env...)
+	p := startProcess(r.t, r.url, r.rules, r.env...)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.process = p

@@ -82,6 +82,15 @@ var faultsUnderLoad = []struct {
 			func() string { return "the queue does not come back:\n" + r.process.said() })
 		r.resume()
 	}},
+	{"an exchange is deleted", false, func(t *testing.T, r *rig) {
+		// The first event brings it back, with its bindings. Others wait until then: while bindings are missing, the broker confirms what fewer pipelines get.
+		r.pause()
+		direct(t, r.server.URL, func(ch *amqp091.Channel) error { return ch.ExchangeDelete(r.exchange, false, false) })
+		first := r.order("first", 1)
+		waitFor(t, func() bool { return r.post(t.Context(), first) == nil }, func() string { return "the exchange does not come back:\n" + r.process.said() })
+		r.book.Confirmed(first.ID)
+		r.resume()
+	}},
 	{"a message is over the broker's limit", false, func(t *testing.T, r *rig) {
 		large := &event.Event{ID: "too large", Type: "order.created", Data: []byte(`"` + strings.Repeat("x", 17<<20) + `"`)}
 		done := make(chan error, 1)

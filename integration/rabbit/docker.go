@@ -47,22 +47,37 @@ var docker = sync.OnceValues(func() (*testcontainers.DockerClient, error) {
 	return c, removeOrphans(ctx, c)
 })
 
-// removeOrphans removes containers whose test process is gone.
+// removeOrphans removes containers and networks whose test process is gone.
 func removeOrphans(ctx context.Context, c *testcontainers.DockerClient) error {
-	list, err := c.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", owner)})
+	ours := client.Filters{}.Add("label", owner)
+	containers, err := c.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: ours})
 	if err != nil {
 		return err
 	}
-	for _, item := range list.Items {
-		pid, err := strconv.Atoi(item.Labels[owner])
-		if err == nil && syscall.Kill(pid, 0) == nil {
-			continue
+	for _, item := range containers.Items {
+		if orphan(item.Labels) {
+			if _, err := c.ContainerRemove(ctx, item.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
+				return err
+			}
 		}
-		if _, err := c.ContainerRemove(ctx, item.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
-			return err
+	}
+	networks, err := c.NetworkList(ctx, client.NetworkListOptions{Filters: ours})
+	if err != nil {
+		return err
+	}
+	for _, item := range networks.Items {
+		if orphan(item.Labels) {
+			if _, err := c.NetworkRemove(ctx, item.ID, client.NetworkRemoveOptions{}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+func orphan(labels map[string]string) bool {
+	pid, err := strconv.Atoi(labels[owner])
+	return err != nil || syscall.Kill(pid, 0) != nil
 }
 
 // inDocker starts a container. It tries again, as a port that was free may be taken by the time that the container has it.
@@ -84,7 +99,7 @@ func inDocker(ctx context.Context, v Version) (*Server, error) {
 	}
 }
 
-func startContainer(ctx context.Context, c *testcontainers.DockerClient, image string) (*Server, error) {
+func startContainer(ctx context.Context, c *testcontainers.DockerClient, image string, more ...testcontainers.ContainerCustomizer) (*Server, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -93,7 +108,7 @@ func startContainer(ctx context.Context, c *testcontainers.DockerClient, image s
 	if err != nil {
 		return nil, err
 	}
-	made, err := testcontainers.Run(ctx, image,
+	made, err := testcontainers.Run(ctx, image, append([]testcontainers.ContainerCustomizer{
 		testcontainers.WithLogger(quiet{}),
 		testcontainers.WithExposedPorts("5672/tcp", "15672/tcp"),
 		testcontainers.WithLabels(map[string]string{owner: strconv.Itoa(os.Getpid())}),
@@ -106,19 +121,23 @@ func startContainer(ctx context.Context, c *testcontainers.DockerClient, image s
 				network.MustParsePort("15672/tcp"): {{HostIP: here, HostPort: strconv.Itoa(api)}},
 			}
 		}),
-	)
+	}, more...)...)
 	if err != nil {
 		return nil, errors.Join(err, testcontainers.TerminateContainer(made))
 	}
 	id := made.GetContainerID()
 	return &Server{
-		URL: url(port), Management: fmt.Sprintf("http://guest:guest@127.0.0.1:%d", api), How: image,
+		URL: url(port), Management: fmt.Sprintf("http://guest:guest@127.0.0.1:%d", api), How: image, container: id,
 		kill: func(ctx context.Context) error {
 			_, err := c.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: "SIGKILL"})
 			return err
 		},
 		start: func(ctx context.Context) error {
 			_, err := c.ContainerStart(ctx, id, client.ContainerStartOptions{})
+			return err
+		},
+		stop: func(ctx context.Context) error {
+			_, err := c.ContainerStop(ctx, id, client.ContainerStopOptions{})
 			return err
 		},
 		ctl: func(ctx context.Context, args ...string) error {

@@ -31,8 +31,11 @@ type Server struct {
 
 	kill  func(context.Context) error // nil where it is not ours
 	start func(context.Context) error
+	stop  func(context.Context) error // nil where it is no container
 	ctl   func(ctx context.Context, args ...string) error
 	end   func() error
+
+	container string // its id; "" where it is none
 }
 
 // source is one way to a RabbitMQ.
