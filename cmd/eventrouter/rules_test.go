@@ -263,9 +263,31 @@ func TestRouteEndsAtALineThatIsNoEventUnlessToldNotTo(t *testing.T) {
 	}
 }
 
-// BenchmarkRoute is `route` on 100 type rules; a thousand lines an operation.
+// BenchmarkRoute is `route`, a thousand lines an operation, on type rules, and on rules that look at content: values, prefixes, ranges, wildcards and exclusions
+// of the same fields.
 func BenchmarkRoute(b *testing.B) {
-	file, problems := rules.Parse(rules.Source{Name: "many", Text: []byte(manyRules(100))})
+	b.Run("100 types", func(b *testing.B) { benchRoute(b, manyRules(100)) })
+	b.Run("10000 mixed", func(b *testing.B) { benchRoute(b, manyContentRules(10_000)) })
+}
+
+func manyContentRules(n int) string {
+	var b strings.Builder
+	b.WriteString("version: 1\nname: many\npipelines: {p0: {}, p1: {}, p2: {}, p3: {}, p4: {}}\nrules:\n")
+	for i := range n {
+		match := []string{
+			fmt.Sprintf(`{customer: [c%d]}`, i),
+			fmt.Sprintf(`{country: [DE], customer: [{prefix: "c%d."}]}`, i),
+			fmt.Sprintf(`{country: [AT], total: [{numeric: [">=", %d, "<", %d]}]}`, i, i+3),
+			fmt.Sprintf(`{note: [{wildcard: "*order %d of*"}]}`, i),
+			fmt.Sprintf(`{customer: [c%d], country: [{anything-but: [FR, IT]}]}`, i-1),
+		}[i%5]
+		fmt.Fprintf(&b, "  - {name: r%d, type: \"t%d.*\", match: {data: %s}, pipelines: [p%d]}\n", i, i%120, match, i%5)
+	}
+	return b.String()
+}
+
+func benchRoute(b *testing.B, text string) {
+	file, problems := rules.Parse(rules.Source{Name: "many", Text: []byte(text)})
 	if file == nil {
 		b.Fatal(problems)
 	}
@@ -276,7 +298,7 @@ func BenchmarkRoute(b *testing.B) {
 	exchange, _ := p.Source("")
 	var lines []string
 	for i := range 1000 {
-		lines = append(lines, fmt.Sprintf(`{"id":"%s","type":"t%d.created","source":"/shop","time":"2026-11-24T08:58:01.204Z","data":{"total":%d,"country":"DE","items":[{"sku":"a","n":1},{"sku":"b","n":2}]}}`, event.NewID(), i%120, i))
+		lines = append(lines, fmt.Sprintf(`{"id":"%s","type":"t%d.created","source":"/shop","time":"2026-11-24T08:58:01.204Z","data":{"total":%d,"customer":"c%d","note":"order %d of the day","country":"DE","items":[{"sku":"a","n":1},{"sku":"b","n":2}]}}`, event.NewID(), i%120, i, i*10, i))
 	}
 	in := strings.Join(lines, "\n")
 	s := newSession(nil, nil)
