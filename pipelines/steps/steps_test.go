@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/eventrouter/eventrouter/pipelines"
 	"github.com/eventrouter/eventrouter/pipelines/steps"
 	"github.com/eventrouter/eventrouter/router"
@@ -235,5 +237,5 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
