@@ -99,7 +99,7 @@ func (sub *subscription) run(ctx context.Context, s *session) error {
 		return fmt.Errorf("queue %q: %w", sub.Queue, err)
 	}
 	if sub.deliver(ctx, deliveries, acker) {
-		sub.drain(ch, s, acker)
+		sub.drain(ch, s, acker, deliveries)
 		return nil
 	}
 	if _, cancelled := <-cancels; cancelled {
@@ -135,11 +135,16 @@ func (sub *subscription) hand(d *amqp091.Delivery, a *acker) {
 	sub.handle(out)
 }
 
-// drain asks for no more and waits until what was handed out is settled. What the broker had sent beyond that goes back to the queue
-// when the channel is closed.
-func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker) {
-	if err := ch.Cancel(consumerTag, true); err != nil {
+// drain asks for no more and waits until what was handed out is settled. What the broker had sent beyond that goes back to the queue at once, one by one and in
+// order: left to the end of the channel, it would come back behind what another consumer has taken by then, and not in order, see [Broker.Browse].
+func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker, deliveries <-chan amqp091.Delivery) {
+	if err := ch.Cancel(consumerTag, false); err != nil {
 		return // the connection is gone, and with it all deliveries
+	}
+	for d := range deliveries {
+		if err := ch.Nack(d.DeliveryTag, false, true); err != nil {
+			return // as above
+		}
 	}
 	sub.await(context.Background(), s, a)
 	if a.used() {

@@ -36,6 +36,9 @@ type Effect struct {
 
 // Lines are the differences: rules and pipelines first, then what they make of the broker's objects.
 func (c *Change) Lines() []Line {
+	if c.lines != nil {
+		return c.lines
+	}
 	want := c.Plan.State()
 	d := differ{old: &c.prior, now: &want, plan: c.Plan, stale: c.stale}
 	d.index()
