@@ -141,7 +141,13 @@ func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker, delive
 	if err := ch.Cancel(consumerTag, false); err != nil {
 		return // the connection is gone, and with it all deliveries
 	}
+	tick := time.NewTicker(givePause)
+	defer tick.Stop()
+	n := 0
 	for d := range deliveries {
+		if n++; n%giveAtOnce == 0 {
+			<-tick.C
+		}
 		if err := ch.Nack(d.DeliveryTag, false, true); err != nil {
 			return // as above
 		}
@@ -151,6 +157,12 @@ func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker, delive
 		linger(s)
 	}
 }
+
+// RabbitMQ gathers what is given back to a quorum queue while more than 32 commands are under way, and forgets its order.
+const (
+	giveAtOnce = 16
+	givePause  = 10 * time.Millisecond
+)
 
 // lingerFor is how long a channel is kept open after its last acknowledgements.
 const lingerFor = 250 * time.Millisecond

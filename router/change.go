@@ -356,7 +356,7 @@ func (a *Application) dropQueue(ctx context.Context, s *plan.Step) error {
 		return a.lock.DeleteQueue(ctx, s.DropQueue)
 	}
 	if next := a.Change.Next(s.DropQueue); next != "" {
-		why += ", which come before those of " + next
+		why += "; it is to be worked off before " + next
 	}
 	a.report("queue", s.DropQueue, why)
 	a.keep(s)

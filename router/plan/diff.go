@@ -304,7 +304,11 @@ func (d *differ) object(kind, name string, isNew bool, detail, because, place st
 	case isNew:
 		d.add(Line{Mark: Added, Kind: kind, Name: name, Detail: detail, Because: because, Place: place})
 	case detail != "":
-		d.add(Line{Mark: Changed, Kind: kind, Name: name, Detail: detail + " (cannot be changed in place)", Because: because, Place: place})
+		detail += " (cannot be changed in place)"
+		if kind == "queue" {
+			detail = strings.TrimSuffix(detail, ")") + ": 'apply --migrate' moves its events)"
+		}
+		d.add(Line{Mark: Changed, Kind: kind, Name: name, Detail: detail, Because: because, Place: place})
 	}
 }
 
