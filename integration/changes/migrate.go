@@ -257,9 +257,9 @@ func Migrate(t testing.TB, url, api, name, from, to string, events int) {
 	p.Done(t)
 	gone(t, b, now)
 	p.slowly.Store(true)
-	p.Publish(t, events/2)
+	p.Publish(t, events)
 	router.UntilEmpty(t.Context(), b, now.Match) // a router that stops gives back what it has not begun: the match queue is none of those that are moved
-	migrate(t, b, old, events/4)
+	migrate(t, b, old, events/2)
 	p.slowly.Store(false)
 	if err := service.Reload(t.Context(), pipelines.Update{Plan: old}); err != nil {
 		t.Fatal(err)
