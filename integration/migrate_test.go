@@ -24,3 +24,8 @@ func TestAMoveThatIsKilledIsCarriedOn(t *testing.T) {
 	}
 	t.Logf("killed up to operation %d", steps)
 }
+
+func TestQueuesAreMovedWhileEventsComeBackForAnotherAttempt(t *testing.T) {
+	t.Parallel()
+	changes.MigrateWhileRetrying(t, server(t, rabbit.V4).URL, newName(), 2)
+}

@@ -102,3 +102,8 @@ func TestAQueueIsMovedBesideAConsumerThatStays(t *testing.T) {
 	changes.Until(t, func() bool { return p.Book.At("work") == p.Book.Total() }, "not all is consumed")
 	p.Book.Balance(t, func(string) [][]string { return [][]string{{"work"}} })
 }
+
+func TestQueuesAreMovedWhileEventsComeBackForAnotherAttempt(t *testing.T) {
+	t.Parallel()
+	changes.MigrateWhileRetrying(t, amqptest.Broker(t).URL(), "retrying", 3)
+}
