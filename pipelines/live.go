@@ -355,9 +355,20 @@ func (l *live) again() error {
 	if l.others {
 		return nil
 	}
-	c, _, err := router.Apply(l.ctx, l.Broker, l.plan, l.Service.Apply, nil)
-	if err == nil {
-		l.lookBack(c)
+	a, err := router.Begin(l.ctx, l.Broker, l.plan, l.Service.Apply)
+	if err != nil {
+		return err
 	}
-	return err
+	for _, queue := range a.Moving() {
+		l.pause(queue)
+		signal(l.heard) // it goes on when the record says so
+	}
+	if err = a.Add(l.ctx); err == nil {
+		_, err = a.Remove(l.ctx)
+	}
+	if err := errors.Join(err, a.Close()); err != nil {
+		return err
+	}
+	l.lookBack(a.Change)
+	return nil
 }
