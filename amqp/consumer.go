@@ -136,19 +136,34 @@ func (sub *subscription) hand(d *amqp091.Delivery, a *acker) {
 }
 
 // drain asks for no more, gives back what the broker had sent and nobody has begun with, so that others can have it, and waits until what was handed out
-// is settled.
+// is settled. What goes back does so one by one and in order: left to the end of the channel, it would come back behind what another consumer has taken by
+// then, and not in order, see [Broker.Browse].
 func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker, deliveries <-chan amqp091.Delivery) {
 	if err := ch.Cancel(consumerTag, false); err != nil {
 		return // the connection is gone, and with it all deliveries
 	}
+	tick := time.NewTicker(givePause)
+	defer tick.Stop()
+	n := 0
 	for d := range deliveries { // it ends, as the consumer is cancelled
-		_ = a.hand(d.DeliveryTag).Requeue() // an error means that it is back in its queue already
+		if n++; n%giveAtOnce == 0 {
+			<-tick.C
+		}
+		if err := ch.Nack(d.DeliveryTag, false, true); err != nil {
+			return // as above
+		}
 	}
 	sub.await(context.Background(), s, a)
 	if a.used() {
 		linger(s)
 	}
 }
+
+// RabbitMQ gathers what is given back to a quorum queue while more than 32 commands are under way, and forgets its order.
+const (
+	giveAtOnce = 16
+	givePause  = 10 * time.Millisecond
+)
 
 // lingerFor is how long a channel is kept open after its last acknowledgements.
 const lingerFor = 250 * time.Millisecond

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/eventrouter/eventrouter/router"
 )
 
 // RabbitMQ's words for a declaration that differs from what is there; 3.10 and 4.x name types, and only where there are values:
@@ -22,8 +24,7 @@ func mismatch(err error, kind, name string) error {
 	}
 	if e, ok := errors.AsType[*amqp091.Error](err); ok && e.Code == amqp091.PreconditionFailed {
 		if m := inequivalent.FindStringSubmatch(e.Reason); m != nil {
-			return fmt.Errorf("%s %q is on the broker with %s %s, and the rules want %s: it cannot be changed in place; give the rules another name for the %s, or delete it when nothing is in it",
-				kind, name, m[1], value(m[5]), value(m[4]), kind)
+			return &router.ShapeError{Kind: kind, Name: name, Argument: m[1], Is: value(m[5]), Want: value(m[4])}
 		}
 	}
 	return fmt.Errorf("declaring %s %q: %w", kind, name, err)

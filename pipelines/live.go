@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +23,7 @@ type live struct {
 	stop  context.CancelFunc
 	group *errgroup.Group
 	tidy  chan struct{} // something that was kept may be deleted now
+	heard chan struct{} // the record has changed, or may have
 
 	mu        sync.Mutex // one change at a time
 	plan      *plan.Plan // in force, as far as we know
@@ -31,6 +33,9 @@ type live struct {
 	runners   map[string]*worker // by pipeline
 	draining  map[string]*worker // of queues that pipelines have no more, by the queue
 	others    bool               // other rules are in force
+
+	paused   map[string]bool // pipelines that do not run while their queue is moved
+	resuming atomic.Bool     // see resume
 }
 
 // worker is a part of the service that can be stopped by itself.
@@ -64,7 +69,7 @@ func newLive(ctx context.Context, s *Service) *live {
 	ctx, stop := context.WithCancel(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	l := &live{
-		Service: s, ctx: ctx, stop: stop, group: group, tidy: make(chan struct{}, 1), handlers: map[string]Handler{},
+		Service: s, ctx: ctx, stop: stop, group: group, tidy: make(chan struct{}, 1), heard: make(chan struct{}, 1), paused: map[string]bool{}, handlers: map[string]Handler{},
 		leftovers: map[string]*worker{}, runners: map[string]*worker{}, draining: map[string]*worker{},
 	}
 	group.Go(func() error { <-ctx.Done(); return nil }) // so that the group does not end between two workers
@@ -78,11 +83,10 @@ func (l *live) end() {
 
 // wait returns when ctx is over and all is finished, or something failed for good.
 func (l *live) wait() error {
-	changed := make(chan struct{}, 1)
 	l.group.Go(func() error {
-		return l.Broker.Watch(l.ctx, l.plan.RecordName(), func([]byte) { signal(changed) })
+		return l.Broker.Watch(l.ctx, l.plan.RecordName(), func([]byte) { signal(l.heard) })
 	})
-	l.group.Go(func() error { l.heed(changed); return nil })
+	l.group.Go(func() error { l.heed(); return nil })
 	l.group.Go(func() error { l.tidyUp(); return nil })
 	err := l.group.Wait()
 	l.stop()
@@ -123,7 +127,11 @@ func (l *live) change(ctx context.Context, u Update) error {
 	if err != nil {
 		return err
 	}
+	for _, queue := range a.Moving() {
+		l.pause(queue)
+	}
 	if err := a.Add(ctx); err != nil {
+		signal(l.heard) // what was paused goes on, if its queue is there
 		return errors.Join(err, a.Close())
 	}
 	l.turnTo(a.Change, u.Handlers)
@@ -165,8 +173,8 @@ func (l *live) turnTo(c *plan.Change, handlers map[string]Handler) {
 			l.runners[name].end()
 			delete(l.runners, name)
 			delete(l.handlers, name)
-		case l.runners[name] == nil, handlers[name] != nil, differs(old, c.Plan, name):
-			l.restart(name, p)
+		case l.runners[name] == nil, l.paused[name], handlers[name] != nil, differs(old, c.Plan, name):
+			l.restart(name, p, c.First(p.QueueName))
 		default:
 			l.runners[name].runner.follow(c.Plan)
 		}
@@ -233,8 +241,9 @@ func (l *live) workOff(left plan.Leftover) *worker {
 	return w
 }
 
-// restart runs a pipeline as it is now.
-func (l *live) restart(name string, p *plan.Pipeline) {
+// restart runs a pipeline as it is now, on its queue and those before it.
+func (l *live) restart(name string, p *plan.Pipeline, first []string) {
+	delete(l.paused, name)
 	l.draining[p.QueueName].end() // it was gone, and is back
 	delete(l.draining, p.QueueName)
 	if w := l.runners[name]; w != nil && w.runner.Pipeline.QueueName != p.QueueName {
@@ -242,7 +251,7 @@ func (l *live) restart(name string, p *plan.Pipeline) {
 	} else {
 		w.end()
 	}
-	r := &Runner{Plan: l.plan, Pipeline: p, Broker: l.Broker, Handler: l.handlers[name], Hooks: l.Hooks, Drain: l.Drain}
+	r := &Runner{Plan: l.plan, Pipeline: p, Broker: l.Broker, Handler: l.handlers[name], Hooks: l.Hooks, Drain: l.Drain, First: first, WorkedOff: func() { signal(l.tidy) }}
 	w := l.start(r.Run)
 	w.runner = r
 	l.runners[name] = w
@@ -253,6 +262,7 @@ func (l *live) retire(name string) {
 	w := l.runners[name]
 	delete(l.runners, name)
 	delete(l.handlers, name)
+	delete(l.paused, name)
 	if w != nil {
 		l.drain(w)
 	}
@@ -261,7 +271,7 @@ func (l *live) retire(name string) {
 // drain lets a runner handle what its queue still holds, and what may come back there, and then ends it.
 func (l *live) drain(w *worker) {
 	l.draining[w.runner.Pipeline.QueueName] = w
-	queues := []string{w.runner.Pipeline.QueueName}
+	queues := append(slices.Clone(w.runner.First), w.runner.Pipeline.QueueName)
 	for _, d := range w.runner.Pipeline.Delays {
 		queues = append(queues, d.Exchange)
 	}
@@ -283,12 +293,12 @@ func differs(old, now *plan.Plan, name string) bool {
 }
 
 // heed looks at the record when it has changed: others may have applied other rules.
-func (l *live) heed(changed <-chan struct{}) {
+func (l *live) heed() {
 	for {
 		select {
 		case <-l.ctx.Done():
 			return
-		case <-changed:
+		case <-l.heard:
 		}
 		if err := l.look(); err != nil && l.ctx.Err() == nil {
 			l.problem("read the applied plan", err)
@@ -296,7 +306,7 @@ func (l *live) heed(changed <-chan struct{}) {
 	}
 }
 
-// look stops routing where other rules are in force, and begins again where ours are.
+// look lets go of queues that are moved, and stops routing where other rules are in force, and begins again where ours are.
 func (l *live) look() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -304,6 +314,7 @@ func (l *live) look() error {
 	if rec == nil || err != nil && !errors.Is(err, plan.ErrNewer) {
 		return err
 	}
+	l.followMoves(rec)
 	switch ours := rec.InForce().Digest == l.plan.State().Digest || rec.Next != nil && rec.Next.Digest == l.plan.State().Digest; {
 	case !ours && !l.others:
 		l.others = true
@@ -344,6 +355,20 @@ func (l *live) again() error {
 	if l.others {
 		return nil
 	}
-	_, _, err := router.Apply(l.ctx, l.Broker, l.plan, l.Service.Apply, nil)
-	return err
+	a, err := router.Begin(l.ctx, l.Broker, l.plan, l.Service.Apply)
+	if err != nil {
+		return err
+	}
+	for _, queue := range a.Moving() {
+		l.pause(queue)
+		signal(l.heard) // it goes on when the record says so
+	}
+	if err = a.Add(l.ctx); err == nil {
+		_, err = a.Remove(l.ctx)
+	}
+	if err := errors.Join(err, a.Close()); err != nil {
+		return err
+	}
+	l.lookBack(a.Change)
+	return nil
 }

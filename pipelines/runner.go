@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,8 +20,14 @@ type Runner struct {
 	Handler  Handler
 	Hooks    router.Hooks
 	Drain    time.Duration // for finishing what is in hand at the end, default 30s
+	// First are queues whose events come before those of the pipeline's own queue, since that was moved into another shape: each is worked off, in this
+	// order, before the next is begun. They get no more events. See [plan.Move].
+	First []string
+	// WorkedOff is called when the First are worked off, if there are any; may be nil.
+	WorkedOff func()
 
-	now atomic.Pointer[plan.Plan] // in force, where it is not Plan any more
+	now       atomic.Pointer[plan.Plan] // in force, where it is not Plan any more
+	workedOff atomic.Bool               // the First are
 }
 
 // follow tells the runner of a plan in which nothing is different for its pipeline.
@@ -70,13 +77,19 @@ func (r *Runner) Run(ctx context.Context) error {
 		handover: router.Handover{Broker: r.Broker, Hooks: r.Hooks},
 	}
 	pool := newPool(r.Pipeline.Workers, w.handle)
-	err := r.Broker.Consume(ctx, router.Subscription{
-		Queue: r.Pipeline.QueueName, Prefetch: prefetch(r.Pipeline), Drain: drain, Sources: r.Plan.Sources(),
-	}, func(d *router.Delivery) {
-		if !pool.add(ctx, w.key(d.Event), d) {
-			_ = d.Requeue() // no worker had begun; an error means that it is back in its queue already
-		}
-	})
+	consume := func(open context.Context, queue string) error {
+		return r.Broker.Consume(open, router.Subscription{
+			Queue: queue, Prefetch: prefetch(r.Pipeline), Drain: drain, Sources: r.Plan.Sources(),
+		}, func(d *router.Delivery) {
+			if !pool.add(ctx, w.key(d.Event), d) {
+				_ = d.Requeue() // no worker had begun; an error means that it is back in its queue already
+			}
+		})
+	}
+	err := r.workOff(ctx, consume)
+	if err == nil && ctx.Err() == nil {
+		err = consume(ctx, r.Pipeline.QueueName)
+	}
 	stop(errDrained)
 	late := time.AfterFunc(lateAfter, func() { w.problem("drain", errLate) })
 	pool.close()
@@ -86,6 +99,42 @@ func (r *Runner) Run(ctx context.Context) error {
 		return fmt.Errorf("pipeline %q: %w", r.Pipeline.Name, err)
 	}
 	return nil
+}
+
+// workOff consumes the First, one after another, each until it is empty and what was taken from it is settled.
+func (r *Runner) workOff(ctx context.Context, consume func(context.Context, string) error) error {
+	for _, queue := range r.First {
+		for ctx.Err() == nil && !r.isGone(ctx, queue) {
+			untilEmpty, done := context.WithCancel(ctx)
+			var watch sync.WaitGroup
+			watch.Go(func() {
+				router.UntilEmpty(untilEmpty, r.Broker, queue)
+				done()
+			})
+			err := consume(untilEmpty, queue)
+			done()
+			watch.Wait()
+			if err != nil {
+				return err
+			}
+			if n, err := r.Broker.Depth(ctx, queue); err == nil && n == 0 {
+				break // else something went back to it
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	r.workedOff.Store(true)
+	if len(r.First) > 0 && r.WorkedOff != nil {
+		r.WorkedOff()
+	}
+	return nil
+}
+
+func (r *Runner) isGone(ctx context.Context, queue string) bool {
+	_, err := r.Broker.Depth(ctx, queue)
+	return errors.Is(err, router.ErrNoQueue)
 }
 
 // prefetch follows the workers where the file does not give it.

@@ -33,6 +33,10 @@ type Lock interface {
 	// Count returns how many events are ready in a queue and how many consumers it has; there is false if there is no such queue.
 	Count(ctx context.Context, queue string) (events, consumers int, there bool, err error)
 	DeleteQueue(ctx context.Context, name string) error
+	// Haul hands the events of a queue over to an exchange, in their order and with all that they carry, acknowledges each when it is confirmed, and deletes
+	// the queue when it is empty. What comes to the queue up to that moment is handed over too. Whoever is interrupted leaves a few events in both
+	// places. A queue that is not there is no error. moved is called now and then with how many events it was so far, and how many are left.
+	Haul(ctx context.Context, h plan.Haul, moved func(done, left int)) error
 	// DeleteExchange reports false where unused is asked for and something is bound to the exchange.
 	DeleteExchange(ctx context.Context, name string, unused bool) (deleted bool, err error)
 	// Keep has the topology declared again on every reconnect, for as long as ours says so of the records on the broker. Where the broker has lost
@@ -54,6 +58,8 @@ const lockPoll = 100 * time.Millisecond
 // ApplyOptions say how a change is made. The zero value works.
 type ApplyOptions struct {
 	Force    bool                                                    // overwrite what a newer version of eventrouter has applied
+	Migrate  bool                                                    // move queues of another shape than is wanted; else they are an error
+	LetGo    time.Duration                                           // how long a queue that is moved waits for its consumers to let go; default 45s
 	Drain    time.Duration                                           // how long to wait for queues that are to be deleted to become empty; 0: not at all
 	Wait     time.Duration                                           // how long to wait for another who is changing the topology; default 30s
 	By       string                                                  // who applies, for the record; default: the process
@@ -81,6 +87,10 @@ type Application struct {
 
 	options   ApplyOptions
 	lock      Lock
+	plan      *plan.Plan // as it was wanted
+	record    *plan.Record
+	reshaped  []plan.Queue // to be moved
+	moved     []Moved
 	serial    int64
 	leftovers []plan.Leftover
 	settled   bool // see dropQueue
@@ -112,7 +122,7 @@ func Begin(ctx context.Context, b Changer, p *plan.Plan, o ApplyOptions) (*Appli
 	if o.Wrap != nil {
 		lock = o.Wrap(lock)
 	}
-	a := &Application{options: o, lock: lock}
+	a := &Application{options: o, lock: lock, plan: p}
 	rec, err := Applied(ctx, b, p)
 	if errors.Is(err, plan.ErrNewer) && o.Force {
 		a.serial, rec, err = rec.Serial, nil, nil
@@ -123,12 +133,16 @@ func Begin(ctx context.Context, b Changer, p *plan.Plan, o ApplyOptions) (*Appli
 	if rec != nil {
 		a.serial = rec.Serial
 	}
+	a.record = rec
 	a.Change = plan.NewChange(rec, p)
 	a.leftovers = a.Change.Leftovers
 	if o.Check != nil {
 		if err := o.Check(ctx, lock, a.Change); err != nil {
 			return nil, errors.Join(err, lock.Unlock())
 		}
+	}
+	if err := a.findReshaped(ctx); err != nil {
+		return nil, errors.Join(err, lock.Unlock())
 	}
 	return a, nil
 }
@@ -157,8 +171,11 @@ func take(ctx context.Context, b Changer, name string, wait time.Duration) (Lock
 	}
 }
 
-// Add adds what is new. When it returns nil the new plan is in force, and what is stale is still there.
+// Add moves the queues that need it, and adds what is new. When it returns nil the new plan is in force, and what is stale is still there.
 func (a *Application) Add(ctx context.Context) error {
+	if err := a.migrate(ctx); err != nil {
+		return err
+	}
 	for i := range a.Change.Add {
 		if err := a.step(ctx, &a.Change.Add[i]); err != nil {
 			return err
@@ -231,19 +248,18 @@ func (a *Application) apply(ctx context.Context, inForce func(*plan.Change)) ([]
 
 // write brings a record onto the broker.
 func (a *Application) write(ctx context.Context, data []byte) error {
-	p := a.Change.Plan
 	if !a.declared {
-		if err := a.lock.Declare(ctx, p.RecordTopology()); err != nil {
+		if err := a.lock.Declare(ctx, a.plan.RecordTopology()); err != nil {
 			return err
 		}
 		a.declared = true
 	}
-	return a.lock.Write(ctx, p.RecordName(), data)
+	return a.lock.Write(ctx, a.plan.RecordName(), data)
 }
 
 func (a *Application) encode(r *plan.Record) ([]byte, error) {
 	a.serial++
-	r.Format, r.Serial, r.By, r.At = plan.RecordFormat, a.serial, a.options.By, time.Now().UTC().Truncate(time.Second)
+	r.Format, r.Serial, r.By, r.At = r.Form(), a.serial, a.options.By, time.Now().UTC().Truncate(time.Second)
 	return r.Encode()
 }
 
@@ -256,6 +272,10 @@ func (a *Application) step(ctx context.Context, s *plan.Step) error {
 		a.keep(s)
 		return nil
 	}
+	return a.do(ctx, s)
+}
+
+func (a *Application) do(ctx context.Context, s *plan.Step) error {
 	switch {
 	case s.Note != nil:
 		data, err := a.encode(s.Note)
@@ -267,6 +287,8 @@ func (a *Application) step(ctx context.Context, s *plan.Step) error {
 		return a.lock.Unbind(ctx, s.Unbind)
 	case s.DropQueue != "":
 		return a.dropQueue(ctx, s)
+	case s.Haul != nil:
+		return a.haul(ctx, s.Haul)
 	case s.DropChange != "":
 		_, err := a.lock.DeleteExchange(ctx, s.DropChange, false)
 		return err
@@ -332,6 +354,9 @@ func (a *Application) dropQueue(ctx context.Context, s *plan.Step) error {
 	}
 	if why == "" {
 		return a.lock.DeleteQueue(ctx, s.DropQueue)
+	}
+	if next := a.Change.Next(s.DropQueue); next != "" {
+		why += "; it is to be worked off before " + next
 	}
 	a.report("queue", s.DropQueue, why)
 	a.keep(s)

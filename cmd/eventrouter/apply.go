@@ -20,6 +20,8 @@ type applyOptions struct {
 	output       outputFlag
 	force        bool
 	deleteQueues bool
+	migrate      bool
+	letGo        time.Duration
 	drain        time.Duration
 	wait         time.Duration
 }
@@ -37,10 +39,17 @@ A queue that still holds events, or that somebody consumes, is not deleted but t
 again. With --delete-queues it waits for those that somebody consumes to become empty, and refuses to do
 anything where a queue holds events and nobody consumes it.
 
-What is there in another shape is an error that names both shapes. Objects of others are never touched.
+What is there in another shape is an error that names both shapes. With --migrate a pipeline's queue is moved into
+the shape that the rules want, under its own name, while events flow. What it holds is moved to NAME.PIPELINE.moved,
+what comes meanwhile goes to NAME.PIPELINE.migrating, and 'run' works off both, in this order, before the queue
+itself; then they are deleted. Where another program consumes the queue, it has to do that. The queue is not consumed
+while its events are moved: 'run' lets go of it by itself, and others are waited for, for --migrate-wait.
+
+Objects of others are never touched.
 'run' does all this by itself when it starts, and when its rules change.`,
 		Example: `  eventrouter plan && eventrouter apply
-  eventrouter apply --broker amqp://user:pass@rabbit --delete-queues`,
+  eventrouter apply --broker amqp://user:pass@rabbit --delete-queues
+  eventrouter apply --migrate`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.apply(cmd, &o) },
 	}
@@ -50,6 +59,8 @@ What is there in another shape is an error that names both shapes. Objects of ot
 	flags.BoolVar(&o.force, "force", false, "overwrite what a newer version of eventrouter has applied")
 	flags.BoolVar(&o.deleteQueues, "delete-queues", false, "wait until queues that are to be deleted are empty; refuse where nobody consumes them")
 	flags.DurationVar(&o.drain, "delete-timeout", time.Minute, "how long --delete-queues waits for each queue")
+	flags.BoolVar(&o.migrate, "migrate", false, "move pipelines' queues whose type or limits the rules have changed")
+	flags.DurationVar(&o.letGo, "migrate-wait", 45*time.Second, "how long --migrate waits for the consumers of a queue to let go of it")
 	flags.DurationVar(&o.wait, "lock-timeout", 30*time.Second, "how long to wait for another who is applying")
 	o.broker.add(cmd, "the one on "+defaultListen)
 	return cmd
@@ -68,7 +79,7 @@ func (c *console) apply(cmd *cobra.Command, o *applyOptions) error {
 		return err
 	}
 	defer closeBroker()
-	options := router.ApplyOptions{Force: o.force, Wait: o.wait, By: author()}
+	options := router.ApplyOptions{Force: o.force, Wait: o.wait, By: author(), Migrate: o.migrate, LetGo: o.letGo}
 	if o.deleteQueues {
 		options.Drain = o.drain
 		options.Check = refuseUnconsumed
@@ -76,15 +87,36 @@ func (c *console) apply(cmd *cobra.Command, o *applyOptions) error {
 	bar := c.newSteps()
 	options.Progress = bar.show
 	began := time.Now()
-	change, kept, err := router.Apply(cmd.Context(), b, p, options, nil)
+	change, done, err := apply(cmd.Context(), b, p, options)
 	bar.finish()
 	if err != nil {
 		if errors.Is(err, plan.ErrNewer) {
 			err = fmt.Errorf("%w; --force overwrites it", err)
 		}
+		if _, shape := errors.AsType[*router.ShapeError](err); shape && o.migrate {
+			err = fmt.Errorf("%w (--migrate moves what eventrouter has applied, and no more: of this it does not know what is bound to it)", err)
+		}
 		return fmt.Errorf("applying: %w", err)
 	}
-	return c.tellApplied(&o.output, change, kept, time.Since(began))
+	done.migrate, done.Seconds = o.migrate, time.Since(began).Seconds()
+	return c.tellApplied(&o.output, change, done)
+}
+
+// apply makes a change, and tells what became of queues.
+func apply(ctx context.Context, b router.Changer, p *plan.Plan, o router.ApplyOptions) (*plan.Change, appliedResult, error) {
+	a, err := router.Begin(ctx, b, p, o)
+	if err != nil {
+		return nil, appliedResult{}, err
+	}
+	done := appliedResult{Kept: []router.Kept{}, Moved: []router.Moved{}}
+	err = a.Add(ctx)
+	if err == nil {
+		var kept []router.Kept
+		kept, err = a.Remove(ctx)
+		done.Kept = append(done.Kept, kept...)
+	}
+	done.Moved = append(done.Moved, a.Moved()...)
+	return a.Change, done, errors.Join(err, a.Close())
 }
 
 // author names who applies, for the record.
@@ -108,19 +140,33 @@ func refuseUnconsumed(ctx context.Context, l router.Lock, c *plan.Change) error 
 // appliedResult is the form of the result in JSON.
 type appliedResult struct {
 	*shownChange
-	Kept    []router.Kept `json:"kept"` // stale, and still there
-	Seconds float64       `json:"seconds"`
+	Moved   []router.Moved `json:"moved"`
+	Kept    []router.Kept  `json:"kept"` // stale, and still there
+	Seconds float64        `json:"seconds"`
+
+	migrate bool // was asked for
 }
 
-func (c *console) tellApplied(o *outputFlag, change *plan.Change, kept []router.Kept, took time.Duration) error {
+func (c *console) tellApplied(o *outputFlag, change *plan.Change, done appliedResult) error {
 	shown := newShownChange(change, nil)
 	if o.json() {
-		return writeJSON(c.out, appliedResult{shown, append([]router.Kept{}, kept...), took.Seconds()})
+		done.shownChange = shown
+		return writeJSON(c.out, done)
 	}
 	t := change.Plan.Topology
 	text := fmt.Sprintf("applied: %s, %s, %s; %d added, %d changed, %d removed\n",
 		count(len(t.Exchanges), "exchange"), count(len(t.Queues), "queue"), count(len(t.Bindings), "binding"), shown.Add, shown.Change, shown.Remove)
-	for _, k := range kept {
+	for _, m := range done.Moved {
+		text += fmt.Sprintf("moved: queue %s has its new shape; it held %s", m.Queue, count(m.Events, "event"))
+		if m.Consumed {
+			text += ", not in order any more, as somebody went on consuming it"
+		}
+		text += "\n"
+	}
+	if done.migrate && len(done.Moved) == 0 {
+		text += "moved: nothing, all queues have the shape that the rules want\n"
+	}
+	for _, k := range done.Kept {
 		text += fmt.Sprintf("kept: %s %s: %s\n", k.Kind, k.Name, k.Why)
 	}
 	_, err := fmt.Fprint(c.out, text)

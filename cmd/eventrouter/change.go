@@ -42,7 +42,7 @@ func newShownChange(c *plan.Change, holds map[string]int) *shownChange {
 	s := &shownChange{Name: c.Plan.Name, Turns: c.Turns, Changes: []shownLine{}, Effects: c.Effects()}
 	if c.Before != nil {
 		s.Applied = &shownApplied{c.Before.By, c.Before.At}
-		s.Interrupted = c.Before.Next != nil
+		s.Interrupted = c.Before.Next != nil || c.Before.Move != nil
 	}
 	if s.Effects == nil {
 		s.Effects = []plan.Effect{}

@@ -77,22 +77,70 @@ func TestAQueueInAnotherShapeIsNamedWithBothValues(t *testing.T) {
 	if code, out, errs := eventrouter(t, "plan", "--rules", other, "--broker", url); code != exitOK || !strings.Contains(out, "x-queue-type: quorum → classic") {
 		t.Errorf("plan: exit code %d, %s%s", code, out, errs)
 	}
-	want := `queue "shop.billing" is on the broker with x-dead-letter-strategy at-least-once, and the rules want none: it cannot be changed in place; give the rules another name for the queue`
+	want := `queue "shop.billing" is on the broker with x-dead-letter-strategy at-least-once, and the rules want none: it cannot be changed in place; 'eventrouter apply --migrate' moves its events to a queue of the new shape; or give the rules another name for the queue`
 	if code, _, errs := eventrouter(t, "apply", "--rules", other, "--broker", url); code != exitFailed || !strings.Contains(errs, want) {
 		t.Errorf("apply: exit code %d, %s", code, errs)
 	}
-	if code, out, errs := eventrouter(t, "plan", "--rules", old, "--broker", url); code != exitOK || !strings.Contains(out, "was interrupted") {
-		t.Errorf("plan after it failed: exit code %d, %s%s", code, out, errs)
-	}
-	if code, _, errs := eventrouter(t, "apply", "--rules", old, "--broker", url); code != exitOK {
-		t.Error(errs)
-	}
-	if code, out, _ := eventrouter(t, "plan", "--exit-code", "--rules", old, "--broker", url); code != exitOK {
-		t.Errorf("after the old rules are applied again, plan says\n%s", out)
+	if code, out, errs := eventrouter(t, "plan", "--exit-code", "--rules", old, "--broker", url); code != exitOK {
+		t.Errorf("something was changed: plan says, with exit code %d\n%s%s", code, out, errs)
 	}
 	named := write(t, "rules.yaml", strings.Replace(changeOld, "billing: {}", "billing: {queue: {name: shop.billing.v2, type: classic}}", 1))
 	if code, _, errs := eventrouter(t, "apply", "--rules", named, "--broker", url); code != exitOK {
 		t.Error(errs)
+	}
+}
+
+func TestAQueueIsMovedIntoAnotherShape(t *testing.T) {
+	t.Parallel()
+	url := amqptest.Broker(t).URL()
+	old := write(t, "rules.yaml", changeOld)
+	now := write(t, "rules.yaml", strings.Replace(changeOld, "all: {}", "all: {queue: {type: classic}}", 1))
+	must := func(args ...string) string {
+		t.Helper()
+		code, out, errs := eventrouter(t, append(args, "--broker", url)...)
+		if code != exitOK {
+			t.Fatalf("%v: exit code %d, %s%s", args, code, out, errs)
+		}
+		return out
+	}
+	must("apply", "--rules", old)
+	must("publish", "--rules", old, "--type", "user.new", "--data", "{}")
+	if out := must("plan", "--rules", now); !strings.Contains(out, "~ shop.all   ") || !strings.Contains(out, "x-queue-type: quorum → classic (cannot be changed in place: 'apply --migrate' moves its events)") {
+		t.Errorf("plan says\n%s", out)
+	}
+	out := must("apply", "--migrate", "--rules", now)
+	for _, want := range []string{
+		"0 added, 1 changed, 0 removed\n",
+		"moved: queue shop.all has its new shape; it held 1 event\n",
+		"kept: queue shop.all.moved: it holds 1 event; it is to be worked off before shop.all\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("apply --migrate says\n%s, and not %q", out, want)
+		}
+	}
+	if out := must("plan", "--rules", now); !strings.Contains(out, "- shop.all.moved   it holds 1 event: kept until it is empty") {
+		t.Errorf("plan says\n%s", out)
+	}
+	if out := must("apply", "--migrate", "--rules", now); !strings.Contains(out, "moved: nothing, all queues have the shape that the rules want\n") {
+		t.Errorf("once more, apply --migrate says\n%s", out)
+	}
+	// And back, while there is something left of the first time.
+	must("publish", "--rules", now, "--type", "user.new", "--data", "{}")
+	if out := must("apply", "--migrate", "--rules", old); !strings.Contains(out, "kept: queue shop.all.moved: ") || !strings.Contains(out, "kept: queue shop.all.moved.2: ") {
+		t.Errorf("back, apply --migrate says\n%s", out)
+	}
+}
+
+func TestAQueueThatWasNotAppliedIsNotMoved(t *testing.T) {
+	t.Parallel()
+	url := amqptest.Broker(t).URL()
+	theirs := write(t, "theirs.yaml", strings.Replace(changeOld, "name: shop", "name: other", 1))
+	ours := write(t, "rules.yaml", strings.Replace(changeOld, "all: {}", "all: {queue: {name: other.all, type: classic}}", 1))
+	if code, _, errs := eventrouter(t, "apply", "--rules", theirs, "--broker", url); code != exitOK {
+		t.Fatal(errs)
+	}
+	if code, _, errs := eventrouter(t, "apply", "--migrate", "--rules", ours, "--broker", url); code != exitFailed || !strings.Contains(errs, "--migrate moves what eventrouter has applied, and no more") {
+		t.Errorf("exit code %d, %s", code, errs)
 	}
 }
 

@@ -42,7 +42,7 @@ func (m *managementFlag) client(cmd *cobra.Command, broker *brokerFlags) (*manag
 // drift compares the broker with what is recorded. It returns nil where that cannot be: nothing is recorded, or a change was interrupted.
 func drift(ctx context.Context, client *management.Client, c *plan.Change) ([]management.Difference, error) {
 	rec := c.Before
-	if rec == nil || rec.Next != nil {
+	if rec == nil || rec.Next != nil || rec.Move != nil {
 		return nil, nil
 	}
 	found, err := client.Look(ctx)

@@ -68,7 +68,7 @@ func (c *console) tail(cmd *cobra.Command, o *tailOptions) error {
 	if err != nil {
 		return err
 	}
-	if rec == nil || rec.Next != nil {
+	if rec == nil || rec.Next != nil || rec.Move != nil {
 		return fmt.Errorf("the rules called %q are not applied to the broker, or not wholly: 'eventrouter apply' does that", p.Name)
 	}
 	ctx, stop := context.WithCancelCause(cmd.Context())

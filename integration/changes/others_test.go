@@ -102,7 +102,7 @@ func TestWhatANewerVersionAppliedIsNotOverwritten(t *testing.T) {
 	if _, _, err := router.Apply(t.Context(), b, p, router.ApplyOptions{Force: true}, nil); err != nil {
 		t.Error(err)
 	}
-	if rec, err := router.Applied(t.Context(), b, p); err != nil || rec.Serial <= 99 || rec.Format != plan.RecordFormat {
+	if rec, err := router.Applied(t.Context(), b, p); err != nil || rec.Serial <= 99 || rec.Format != rec.Form() {
 		t.Errorf("after it was forced: %v, %+v", err, rec)
 	}
 }

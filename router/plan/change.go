@@ -40,9 +40,19 @@ type Change struct {
 	Leftovers []Leftover // match queues to be worked off once the new plan is in force
 	Settled   bool       // the broker is recorded to have this plan already, and no other
 
-	prior State
-	kept  Topology // stale objects of plans before prior
-	stale Topology
+	record       *Record // that it starts from; Before, unless queues were moved since
+	prior        State
+	kept         Topology // stale objects of plans before prior
+	stale        Topology
+	predecessors []Predecessors
+	lines        []Line // of the change as it was before queues were moved for it
+}
+
+// Moved is the change that is left when queues were moved for it, and rec is recorded. It tells the lines of the whole.
+func (c *Change) Moved(rec *Record, p *Plan) *Change {
+	out := NewChange(rec, p)
+	out.Before, out.lines = c.Before, c.Lines()
+	return out
 }
 
 // Stale is what the removal is about. Objects of others are never stale.
@@ -61,6 +71,7 @@ type Step struct {
 	DropChange string   // an exchange to be deleted, whatever is bound to it
 	Drop       string   // an exchange to be deleted if nothing is bound to it
 	Gone       []string // queues that have to be gone first: else nothing is done
+	Haul       *Haul    // of a queue that is moved
 }
 
 // String says what a step does.
@@ -72,6 +83,8 @@ func (s *Step) String() string {
 		return fmt.Sprintf("remove %d bindings", len(s.Unbind))
 	case s.DropQueue != "":
 		return "delete queue " + s.DropQueue
+	case s.Haul != nil:
+		return "move the events of " + s.Haul.From
 	case s.Drop+s.DropChange != "":
 		return "delete exchange " + s.Drop + s.DropChange
 	case len(s.Bind) > 0:
@@ -82,7 +95,7 @@ func (s *Step) String() string {
 
 // NewChange finds out how a plan gets onto a broker on which rec is recorded; nil: nothing is.
 func NewChange(rec *Record, p *Plan) *Change {
-	c := &Change{Plan: p, Before: rec}
+	c := &Change{Plan: p, Before: rec, record: rec}
 	var repair []Step
 	if rec != nil {
 		again := rec.Next != nil && (rec.Stage == Preparing || rec.Stage == Turning) && rec.Next.Digest == p.State().Digest
@@ -119,6 +132,14 @@ func NewChange(rec *Record, p *Plan) *Change {
 // Final is the record of a change that is done. kept are the objects of the removal that are still there.
 func (c *Change) Final(kept Topology) *Record {
 	r := &Record{Applied: c.Plan.State(), Kept: kept}
+	for _, p := range c.predecessors {
+		p.First = slices.DeleteFunc(slices.Clone(p.First), func(name string) bool {
+			return !slices.ContainsFunc(kept.Queues, func(q Queue) bool { return q.Name == name })
+		})
+		if len(p.First) > 0 {
+			r.Predecessors = append(r.Predecessors, p)
+		}
+	}
 	for _, l := range c.Leftovers {
 		if slices.ContainsFunc(kept.Queues, func(q Queue) bool { return q.Name == l.Queue }) {
 			r.Leftovers = append(r.Leftovers, l)
@@ -128,13 +149,13 @@ func (c *Change) Final(kept Topology) *Record {
 }
 
 func (c *Change) note(want *State, s Stage) *Record {
-	return &Record{Applied: c.prior, Next: want, Stage: s, Kept: c.kept, Leftovers: c.Leftovers}
+	return &Record{Applied: c.prior, Next: want, Stage: s, Kept: c.kept, Leftovers: c.Leftovers, Predecessors: c.predecessors}
 }
 
 // recall finds out what is on the broker, from a record that may be one of an interrupted change, and which steps take an interrupted turn back or
 // to its end. again: the same turn is done once more, and needs neither.
 func (c *Change) recall(rec *Record, again bool) (repair []Step) {
-	c.prior, c.kept, c.Leftovers = rec.Applied, rec.Kept, slices.Clone(rec.Leftovers)
+	c.prior, c.kept, c.Leftovers, c.predecessors = rec.Applied, rec.Kept, slices.Clone(rec.Leftovers), rec.Predecessors
 	if rec.Next == nil || again {
 		return nil
 	}
@@ -308,111 +329,6 @@ func unbind(bindings []Binding, gone ...string) (steps []Step) {
 	return steps
 }
 
-// turn are the steps of a turn, up to where the new plan is in force and the objects of the turn are gone.
-func (c *Change) turn(want *State) []Step {
-	t := turning{from: &c.prior, to: want, plan: c.Plan}
-	steps := []Step{{Note: c.note(want, Preparing)}}
-	steps = append(steps, c.declare(&want.Topology, t.indirect(want))...)
-	steps = append(steps, Step{Note: c.note(want, Turning)})
-	steps = append(steps, t.raise()...)
-	steps = append(steps, Step{Bind: t.toF()})
-	steps = append(steps, unbind(exceptBindings(t.direct(&c.prior), t.direct(want)))...)
-	steps = append(steps, Step{Unbind: t.toA()}, Step{Note: c.note(want, Turned)})
-	steps = append(steps, bind(t.direct(want))...)
-	return append(steps, t.clear()...)
-}
-
-// turning knows the objects of a turn.
-type turning struct {
-	from, to *State
-	plan     *Plan
-}
-
-// sources are the exchanges that publishers publish to in both plans.
-func (t *turning) sources() (names []string) {
-	for _, x := range t.from.Topology.Exchanges {
-		if x.Kind == topicKind && slices.ContainsFunc(t.to.Topology.Exchanges, func(y Exchange) bool { return y.Name == x.Name && y.Kind == topicKind }) {
-			names = append(names, x.Name)
-		}
-	}
-	return names
-}
-
-const topicKind = "topic"
-
-func (t *turning) name(i int, part string) string {
-	return fmt.Sprintf("%s.turn.%d%s", t.plan.Name, i, part)
-}
-
-// direct are the bindings of a state that a turn replaces.
-func (t *turning) direct(s *State) (out []Binding) {
-	sources := t.sources()
-	for _, b := range s.Topology.Bindings {
-		if slices.Contains(sources, b.Exchange) {
-			out = append(out, b)
-		}
-	}
-	return out
-}
-
-// indirect are the other bindings of a state.
-func (t *turning) indirect(s *State) []Binding {
-	return exceptBindings(s.Topology.Bindings, t.direct(s))
-}
-
-// raise declares F, A and B for each source, and binds all but the source to F.
-func (t *turning) raise() []Step {
-	var exchanges []Exchange
-	var bindings []Binding
-	for i, x := range t.sources() {
-		f, a, b := t.name(i, ""), t.name(i, ".from"), t.name(i, ".to")
-		unrouted := map[string]any{"alternate-exchange": t.plan.Unrouted}
-		exchanges = append(exchanges,
-			Exchange{Name: a, Kind: topicKind, Arguments: unrouted}, Exchange{Name: b, Kind: topicKind, Arguments: unrouted},
-			Exchange{Name: f, Kind: "fanout", Arguments: map[string]any{"alternate-exchange": b}})
-		bindings = append(bindings, rebound(t.from, x, a)...)
-		bindings = append(bindings, rebound(t.to, x, b)...)
-	}
-	steps := append([]Step{{Exchanges: exchanges}}, bind(bindings)...)
-	return append(steps, Step{Bind: t.toA()})
-}
-
-// rebound are the bindings of an exchange as those of another.
-func rebound(s *State, exchange, to string) (out []Binding) {
-	for _, b := range s.Topology.Bindings {
-		if b.Exchange == exchange {
-			b.Exchange = to
-			out = append(out, b)
-		}
-	}
-	return out
-}
-
-func (t *turning) toF() (out []Binding) {
-	for i, x := range t.sources() {
-		out = append(out, Binding{Exchange: x, Queue: t.name(i, ""), Key: "#", ToExchange: true})
-	}
-	return out
-}
-
-func (t *turning) toA() (out []Binding) {
-	for i := range t.sources() {
-		out = append(out, Binding{Exchange: t.name(i, ""), Queue: t.name(i, ".from"), ToExchange: true})
-	}
-	return out
-}
-
-// clear takes the objects of the turn away.
-func (t *turning) clear() []Step {
-	steps := []Step{{Unbind: t.toF()}}
-	for i := range t.sources() {
-		for _, part := range []string{"", ".from", ".to"} {
-			steps = append(steps, Step{DropChange: t.name(i, part)})
-		}
-	}
-	return steps
-}
-
 // unwanted is what is on the broker and not wanted any more.
 func (c *Change) unwanted(want *State) Topology {
 	there := Topology{
@@ -459,7 +375,7 @@ func (c *Change) removal(want *State) (steps []Step) {
 		switch {
 		case q.Name == c.prior.Match:
 			step.Later = true
-		case isRetry(&q) || slices.Contains(leftovers, q.Name):
+		case isRetry(&q) || slices.Contains(leftovers, q.Name) || c.Next(q.Name) != "":
 		case strings.HasSuffix(q.Name, ".dead"):
 			for _, other := range stale.Queues {
 				if other.Arguments["x-dead-letter-routing-key"] == q.Name {

@@ -36,6 +36,9 @@ type Effect struct {
 
 // Lines are the differences: rules and pipelines first, then what they make of the broker's objects.
 func (c *Change) Lines() []Line {
+	if c.lines != nil {
+		return c.lines
+	}
 	want := c.Plan.State()
 	d := differ{old: &c.prior, now: &want, plan: c.Plan, stale: c.stale}
 	d.index()
@@ -301,7 +304,11 @@ func (d *differ) object(kind, name string, isNew bool, detail, because, place st
 	case isNew:
 		d.add(Line{Mark: Added, Kind: kind, Name: name, Detail: detail, Because: because, Place: place})
 	case detail != "":
-		d.add(Line{Mark: Changed, Kind: kind, Name: name, Detail: detail + " (cannot be changed in place)", Because: because, Place: place})
+		detail += " (cannot be changed in place)"
+		if kind == "queue" {
+			detail = strings.TrimSuffix(detail, ")") + ": 'apply --migrate' moves its events)"
+		}
+		d.add(Line{Mark: Changed, Kind: kind, Name: name, Detail: detail, Because: because, Place: place})
 	}
 }
 

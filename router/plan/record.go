@@ -17,8 +17,20 @@ import (
 	"github.com/eventrouter/eventrouter/rules"
 )
 
-// RecordFormat is the number of the form in which this version writes records. A record with a higher one is of a newer version.
-const RecordFormat = 1
+// RecordFormat is the highest number of a form of records that this version writes and reads. A record with a higher one is of a newer version.
+const RecordFormat = 2
+
+// plainFormat is the form of a record without queues that move, or have been moved, which older versions read too. They must not read another: they
+// would forget the events in those queues.
+const plainFormat = 1
+
+// Form is the number of the form that the record needs.
+func (r *Record) Form() int {
+	if r.Move == nil && len(r.Predecessors) == 0 {
+		return plainFormat
+	}
+	return RecordFormat
+}
 
 // ErrNewer: the record on the broker was written by a newer version of eventrouter, which may know what this one does not.
 var ErrNewer = errors.New("the plan on the broker was applied by a newer version of eventrouter")
@@ -36,6 +48,9 @@ type Record struct {
 	Stage     Stage      `json:"stage,omitempty"` // of the change to Next
 	Kept      Topology   `json:"kept"`            // objects of earlier plans that could not be deleted yet
 	Leftovers []Leftover `json:"leftovers,omitempty"`
+
+	Move         *Move          `json:"move,omitempty"` // a queue on its way into another shape; Next is nil then
+	Predecessors []Predecessors `json:"predecessors,omitempty"`
 }
 
 // Stage is how far a change is that turns over from one match queue to another; see [Change].
@@ -273,6 +288,9 @@ func (r *Record) topologies() []*Topology {
 	all := []*Topology{&r.Applied.Topology, &r.Kept}
 	if r.Next != nil {
 		all = append(all, &r.Next.Topology)
+	}
+	if r.Move != nil {
+		all = append(all, &Topology{Queues: []Queue{r.Move.Queue}})
 	}
 	return all
 }

@@ -1,0 +1,109 @@
+package changes_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/eventrouter/eventrouter/amqp"
+	"github.com/eventrouter/eventrouter/amqp/embedded/amqptest"
+	"github.com/eventrouter/eventrouter/integration/changes"
+	"github.com/eventrouter/eventrouter/router"
+)
+
+func TestQueuesAreMovedIntoAnotherShapeWhileProducersGoOn(t *testing.T) {
+	t.Parallel()
+	events := changes.Setting(t, "EVENTROUTER_TEST_MOVE_EVENTS", 2000)
+	for _, way := range [][2]string{{changes.Classic, changes.Quorum}, {changes.Quorum, changes.Classic}} {
+		t.Run(way[0]+" to "+way[1]+" and back", func(t *testing.T) {
+			t.Parallel()
+			changes.Migrate(t, amqptest.Broker(t).URL(), "", "move", way[0], way[1], events)
+		})
+	}
+}
+
+// TestAMoveThatIsKilledAtAnyStepIsCarriedOn kills less often than other changes are, as each time takes several seconds; EVENTROUTER_TEST_KILL_STEP=1 kills after each operation.
+func TestAMoveThatIsKilledAtAnyStepIsCarriedOn(t *testing.T) {
+	t.Parallel()
+	step := changes.Setting(t, "EVENTROUTER_TEST_KILL_STEP", 4*killStep)
+	for i, service := range []bool{false, true} {
+		t.Run(fmt.Sprintf("service %v", service), func(t *testing.T) {
+			t.Parallel()
+			url := amqptest.Broker(t).URL()
+			steps := i * step / 2
+			for !changes.InterruptMove(t, url, "", fmt.Sprintf("s%d", steps), steps, 600, service) && !t.Failed() {
+				steps += step
+			}
+			t.Logf("killed up to operation %d", steps)
+		})
+	}
+}
+
+// A consumer that knows nothing of moves is waited for, and then the queue is moved beside it: nothing is lost.
+func TestAQueueIsMovedBesideAConsumerThatStays(t *testing.T) {
+	t.Parallel()
+	url := amqptest.Broker(t).URL()
+	text := func(shape string) string {
+		return "\npipelines: {work: {queue: {type: " + shape + "}}}\nrules: [{name: all, pipelines: [work]}]\n"
+	}
+	old, now := changes.Compile(t, "stay", text("quorum")), changes.Compile(t, "stay", text("classic"))
+	b, _ := changes.Connect(t, url, amqp.Options{})
+	changes.Apply(t, b, old)
+	exchange, _ := old.Source("")
+	p := changes.NewProducers(b, exchange)
+	p.Publish(t, 1000)
+
+	theirs, _ := changes.Connect(t, url, amqp.Options{Name: "theirs"})
+	ctx, stop := context.WithCancel(t.Context())
+	var consuming sync.WaitGroup
+	defer consuming.Wait()
+	defer stop()
+	consume := func(queue string) {
+		consuming.Go(func() {
+			err := theirs.Consume(ctx, router.Subscription{Queue: queue, Prefetch: 10}, func(d *router.Delivery) {
+				p.Book.Seen("work", d.Event.ID)
+				if err := d.Ack(); err != nil {
+					t.Logf("acknowledge: %v", err)
+				}
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	consume("stay.work")
+	changes.Until(t, func() bool { return p.Book.At("work") > 0 }, "nothing is consumed")
+	p.Go(t, 100)
+	a, err := router.Begin(t.Context(), b, now, router.ApplyOptions{Migrate: true, LetGo: 300 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Add(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Remove(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+	if moved := a.Moved(); len(moved) != 1 || !moved[0].Consumed {
+		t.Errorf("moved are %+v", moved)
+	}
+	for _, queue := range []string{"stay.work.moved", "stay.work.migrating"} {
+		if n, err := b.Depth(t.Context(), queue); err == nil && n > 0 {
+			consume(queue)
+		}
+	}
+	p.More(t, 20)
+	p.Stop()
+	changes.Until(t, func() bool { return p.Book.At("work") == p.Book.Total() }, "not all is consumed")
+	p.Book.Balance(t, func(string) [][]string { return [][]string{{"work"}} })
+}
+
+func TestQueuesAreMovedWhileEventsComeBackForAnotherAttempt(t *testing.T) {
+	t.Parallel()
+	changes.MigrateWhileRetrying(t, amqptest.Broker(t).URL(), "retrying", 3)
+}

@@ -1,0 +1,31 @@
+package integration
+
+import (
+	"testing"
+
+	"github.com/eventrouter/eventrouter/integration/changes"
+	"github.com/eventrouter/eventrouter/integration/rabbit"
+)
+
+// TestQueuesAreMovedIntoAnotherShapeWhileProducersGoOn moves queues with 10,000 events from classic to quorum and back; EVENTROUTER_TEST_MOVE_EVENTS sets another number.
+func TestQueuesAreMovedIntoAnotherShapeWhileProducersGoOn(t *testing.T) {
+	t.Parallel()
+	s := server(t, rabbit.V4)
+	changes.Migrate(t, s.URL, s.Management, newName(), changes.Classic, changes.Quorum, changes.Setting(t, "EVENTROUTER_TEST_MOVE_EVENTS", 10_000))
+}
+
+// TestAMoveThatIsKilledIsCarriedOn kills after every thirteenth operation, as each time takes RabbitMQ some seconds; EVENTROUTER_TEST_KILL_STEP=1 kills after each.
+func TestAMoveThatIsKilledIsCarriedOn(t *testing.T) {
+	t.Parallel()
+	s := server(t, rabbit.V4)
+	steps, step := 11, changes.Setting(t, "EVENTROUTER_TEST_KILL_STEP", 13)
+	for !changes.InterruptMove(t, s.URL, s.Management, newName(), steps, 600, steps%2 == 1) && !t.Failed() {
+		steps += step
+	}
+	t.Logf("killed up to operation %d", steps)
+}
+
+func TestQueuesAreMovedWhileEventsComeBackForAnotherAttempt(t *testing.T) {
+	t.Parallel()
+	changes.MigrateWhileRetrying(t, server(t, rabbit.V4).URL, newName(), 2)
+}
