@@ -12,7 +12,8 @@ import (
 // one entry in its log; none waits longer than ackDelay.
 type acker struct {
 	ch     *amqp091.Channel
-	enough int // acknowledgements that are sent at once
+	enough int  // acknowledgements that are sent at once
+	whole  bool // what is requeued goes back when the channel is closed, all at once
 
 	mu      sync.Mutex
 	closed  bool
@@ -70,6 +71,9 @@ func (s *settler) Reject() error {
 	return s.settle(func(a *acker) error { return a.nack(s.tag, false) })
 }
 
+// Lost implements [router.Settler].
+func (s *settler) Lost() bool { return s.acker.ch.IsClosed() }
+
 func (s *settler) settle(f func(*acker) error) error {
 	if s.done.Swap(true) {
 		return nil
@@ -104,6 +108,9 @@ func (a *acker) ack(tag uint64) error {
 
 // nack tells the broker at once; a.mu is held.
 func (a *acker) nack(tag uint64, requeue bool) error {
+	if requeue && a.whole {
+		return nil // it stays as one that is out, which no acknowledgement of others covers
+	}
 	a.states[tag-a.first] = stateDone
 	return a.ch.Nack(tag, false, requeue)
 }

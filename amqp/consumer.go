@@ -89,6 +89,7 @@ func (sub *subscription) run(ctx context.Context, s *session) error {
 	closes := ch.NotifyClose(make(chan *amqp091.Error, 1))
 	cancels := ch.NotifyCancel(make(chan string, 1))
 	acker := newAcker(ch, sub.Prefetch)
+	acker.whole = sub.InOrder
 	defer acker.close()
 	defer ch.Close() // gives back what is not settled
 	if err := ch.Qos(sub.Prefetch, 0, false); err != nil {
@@ -137,9 +138,14 @@ func (sub *subscription) hand(d *amqp091.Delivery, a *acker) {
 
 // drain asks for no more and waits until what was handed out is settled. What the broker had sent beyond that goes back to the queue
 // when the channel is closed.
+//
+// Where the order is to be kept, the consumer is not cancelled: tried on RabbitMQ 4.0, a queue with a single active consumer goes on to the next
+// one when that is cancelled, while events before are still unsettled; when its channel is closed it takes them back first, in their order.
 func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker) {
-	if err := ch.Cancel(consumerTag, true); err != nil {
-		return // the connection is gone, and with it all deliveries
+	if !sub.InOrder {
+		if err := ch.Cancel(consumerTag, true); err != nil {
+			return // the connection is gone, and with it all deliveries
+		}
 	}
 	sub.await(context.Background(), s, a)
 	if a.used() {

@@ -30,6 +30,7 @@ type live struct {
 	leftovers map[string]*worker // by queue
 	runners   map[string]*worker // by pipeline
 	draining  map[string]*worker // of queues that pipelines have no more, by the queue
+	seen      map[string]*window // what pipelines with dedup have handled, by pipeline
 	others    bool               // other rules are in force
 }
 
@@ -65,7 +66,7 @@ func newLive(ctx context.Context, s *Service) *live {
 	group, ctx := errgroup.WithContext(ctx)
 	l := &live{
 		Service: s, ctx: ctx, stop: stop, group: group, tidy: make(chan struct{}, 1), handlers: map[string]Handler{},
-		leftovers: map[string]*worker{}, runners: map[string]*worker{}, draining: map[string]*worker{},
+		leftovers: map[string]*worker{}, runners: map[string]*worker{}, draining: map[string]*worker{}, seen: map[string]*window{},
 	}
 	group.Go(func() error { <-ctx.Done(); return nil }) // so that the group does not end between two workers
 	return l
@@ -242,10 +243,26 @@ func (l *live) restart(name string, p *plan.Pipeline) {
 	} else {
 		w.end()
 	}
-	r := &Runner{Plan: l.plan, Pipeline: p, Broker: l.Broker, Handler: l.handlers[name], Hooks: l.Hooks, Drain: l.Drain}
+	r := &Runner{Plan: l.plan, Pipeline: p, Broker: l.Broker, Handler: l.handlers[name], Hooks: l.Hooks, Drain: l.Drain, seen: l.window(p)}
 	w := l.start(r.Run)
 	w.runner = r
 	l.runners[name] = w
+}
+
+// window is what a pipeline with dedup has handled so far; nil for one without.
+func (l *live) window(p *plan.Pipeline) *window {
+	seen := l.seen[p.Name]
+	switch {
+	case p.Dedup.Window <= 0:
+		delete(l.seen, p.Name)
+		return nil
+	case seen == nil:
+		seen = newWindow(p.Dedup)
+		l.seen[p.Name] = seen
+	default:
+		seen.set(p.Dedup)
+	}
+	return seen
 }
 
 // retire ends a pipeline that is gone from the rules.
@@ -253,6 +270,7 @@ func (l *live) retire(name string) {
 	w := l.runners[name]
 	delete(l.runners, name)
 	delete(l.handlers, name)
+	delete(l.seen, name)
 	if w != nil {
 		l.drain(w)
 	}

@@ -20,7 +20,8 @@ type Runner struct {
 	Hooks    router.Hooks
 	Drain    time.Duration // for finishing what is in hand at the end, default 30s
 
-	now atomic.Pointer[plan.Plan] // in force, where it is not Plan any more
+	now  atomic.Pointer[plan.Plan] // in force, where it is not Plan any more
+	seen *window                   // of its dedup, where that outlives the runner; nil: Run makes one
 }
 
 // follow tells the runner of a plan in which nothing is different for its pipeline.
@@ -69,14 +70,24 @@ func (r *Runner) Run(ctx context.Context) error {
 		ctx:      working,
 		handover: router.Handover{Broker: r.Broker, Hooks: r.Hooks},
 	}
-	pool := newPool(r.Pipeline.Workers, w.handle)
+	if r.seen == nil && r.Pipeline.Dedup.Window > 0 {
+		r.seen = newWindow(r.Pipeline.Dedup)
+	}
+	ending, end := context.WithCancel(ctx)
+	defer end()
+	pool := newPool(ending, r.Pipeline.Workers, w.handle, w.drop)
+	inOrder := r.Pipeline.Queue.SingleActive || r.Pipeline.Retry.KeyWaits
 	err := r.Broker.Consume(ctx, router.Subscription{
-		Queue: r.Pipeline.QueueName, Prefetch: prefetch(r.Pipeline), Drain: drain, Sources: r.Plan.Sources(),
+		Queue: r.Pipeline.QueueName, Prefetch: prefetch(r.Pipeline), Drain: drain, Sources: r.Plan.Sources(), InOrder: inOrder,
 	}, func(d *router.Delivery) {
-		if !pool.add(working, w.key(d.Event), d) {
-			_ = d.Requeue() // an error means that it is back in its queue already
+		j := w.job(d)
+		if inOrder && ctx.Err() != nil {
+			w.drop(j) // one before it may go back now
+			return
 		}
+		pool.add(working, j)
 	})
+	end()
 	stop(errDrained)
 	late := time.AfterFunc(lateAfter, func() { w.problem("drain", errLate) })
 	pool.close()
@@ -93,14 +104,10 @@ func prefetch(p *plan.Pipeline) int {
 	if p.Prefetch > 0 {
 		return p.Prefetch
 	}
-	most := p.Workers * int(1+maxHeld/p.Timeout)
-	return min(max(leastPrefetch, 2*p.Workers), most, 65535)
-}
-
-// key is what the pipeline orders events by; empty where it does not, or the event has no such field.
-func (w *work) key(e *router.Event) string {
-	if len(w.Pipeline.OrderBy) == 0 {
-		return ""
+	held := p.Timeout
+	if p.Retry.KeyWaits {
+		held = p.Retry.Longest(p.Timeout)
 	}
-	return keyOf(e, w.Pipeline.OrderBy)
+	most := p.Workers * int(1+maxHeld/held)
+	return min(max(leastPrefetch, 2*p.Workers), most, 65535)
 }
