@@ -145,7 +145,7 @@ func (w *world) depth(queue string, n int) {
 
 func (w *world) wait(ok func() bool, otherwise func() string) {
 	w.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
