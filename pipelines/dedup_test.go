@@ -79,7 +79,9 @@ rules: [{name: r, pipelines: [p]}]
 				t.Fatal(err)
 			}
 			w.wait(func() bool { return done.distinct() == events && dropped.Load() >= events*(copies-1) },
-				func() string { return fmt.Sprintf("%d events of %d are done, %d were dropped", done.distinct(), events, dropped.Load()) })
+				func() string {
+					return fmt.Sprintf("%d events of %d are done, %d were dropped", done.distinct(), events, dropped.Load())
+				})
 			w.depth("test.p", 0)
 			w.depth("test.p.dead", 0)
 			w.stop()
