@@ -305,9 +305,10 @@ rules: [{name: r, pipelines: [p]}]
 		}
 		return nil
 	}}, nil)
+	inHand := func() int { q, _ := w.server.Queue("/", "test.p"); return q.Unacked }
 	w.publish(6, keyed("a"))
 	<-began
-	w.wait(func() bool { return w.server.Queues("/")["test.p"].Unacked == 6 }, func() string { return "not all are in hand" })
+	w.wait(func() bool { return inHand() == 6 }, func() string { return "not all are in hand" })
 	w.server.DropConnections()
 	e := event.Event{ID: "b-0", Type: "t", Subject: "b"}
 	w.wait(func() bool {
@@ -317,7 +318,7 @@ rules: [{name: r, pipelines: [p]}]
 	}, func() string { return "nothing can be sent" })
 	w.wait(func() bool { return len(firsts(tried.order(), "b")) == 1 }, func() string { return "it does not go on" }) // behind what has come again
 	close(release)
-	w.wait(func() bool { return w.server.Queues("/")["test.p"].Unacked == 0 }, func() string { return "not all are done" })
+	w.wait(func() bool { return inHand() == 0 }, func() string { return "not all are done" })
 	want := []string{"a-0", "b-0", "a-0", "a-1", "a-2", "a-3", "a-4", "a-5"}
 	if got := tried.order(); !slices.Equal(got, want) {
 		t.Errorf("tried %v, want %v", got, want)
