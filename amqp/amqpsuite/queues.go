@@ -172,7 +172,12 @@ func mismatchIsNamed(t *testing.T, c *client) {
 		_, err := ch.QueueDeclare(c.name+".a", true, false, false, false, amqp091.Table{"x-message-ttl": int32(1000)})
 		return err
 	})
+	c.direct(func(ch *amqp091.Channel) error {
+		_, err := ch.QueueDeclare(c.name+".c", true, false, false, false, amqp091.Table{"x-queue-type": "quorum"})
+		return err
+	})
 	err := c.Declare(c.ctx, plan.Topology{Queues: []plan.Queue{
+		{Name: c.name + ".c", Arguments: map[string]any{"x-queue-type": "quorum", "x-single-active-consumer": true}},
 		{Name: c.name, Arguments: map[string]any{"x-queue-type": "quorum", "x-delivery-limit": int64(7)}},
 		{Name: c.name + ".a", Arguments: map[string]any{"x-message-ttl": int64(2000)}},
 		{Name: c.name + ".b"},
@@ -183,6 +188,7 @@ func mismatchIsNamed(t *testing.T, c *client) {
 	for _, want := range []string{
 		fmt.Sprintf("queue %q is on the broker with x-delivery-limit 1000000000, and the rules want 7", c.name),
 		fmt.Sprintf("queue %q is on the broker with x-message-ttl 1000, and the rules want 2000", c.name+".a"),
+		fmt.Sprintf("queue %q is on the broker with x-single-active-consumer none, and the rules want true", c.name+".c"),
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("does not say %s:\n%v", want, err)
