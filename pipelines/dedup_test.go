@@ -150,6 +150,30 @@ rules: [{name: r, pipelines: [p]}]
 	}
 }
 
+// Copies of an event wait for each other while one is handled, and not while one waits for another attempt: the one worker there is would wait for ever.
+func TestCopiesWithOtherKeysDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	var tried counter
+	var dropped atomic.Int64
+	w := newWorld(t, `
+pipelines: {p: {order_by: subject, dedup: {window: 10m}, retry: {delays: [20ms], key: wait}}}
+rules: [{name: r, pipelines: [p]}]
+`, handlers{"p": func(_ context.Context, e event.Event) error {
+		if tried.add(e.Subject) == 1 {
+			return errors.New("not yet")
+		}
+		return nil
+	}}, twice(&dropped))
+	w.publish(2, func(i int) event.Event {
+		return event.Event{ID: "same", Type: "t", Subject: []string{"a", "b"}[i]}
+	})
+	w.wait(func() bool { return dropped.Load() == 1 }, func() string { return fmt.Sprintf("tried %v", tried.order()) })
+	w.depth("test.p", 0)
+	if got := tried.total(); got != 3 {
+		t.Errorf("tried %v; both fail once, and one is done", tried.order())
+	}
+}
+
 func TestAReloadKeepsTheWindow(t *testing.T) {
 	t.Parallel()
 	var service *pipelines.Service

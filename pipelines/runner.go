@@ -104,10 +104,6 @@ func prefetch(p *plan.Pipeline) int {
 	if p.Prefetch > 0 {
 		return p.Prefetch
 	}
-	held := p.Timeout
-	if p.Retry.KeyWaits {
-		held = p.Retry.Longest(p.Timeout)
-	}
-	most := p.Workers * int(1+maxHeld/held)
+	most := p.Workers * int(1+maxHeld/p.Timeout)
 	return min(max(leastPrefetch, 2*p.Workers), most, 65535)
 }

@@ -18,7 +18,7 @@ import (
 // ago than the window. Whatever else became of the first - it failed and waits for its next attempt, it is a dead letter, its connection was lost
 // while it was in hand - does not count, and the event is handled. So nothing is lost by it, whatever other processes do.
 //
-// It keeps 16 bytes of a keyed hash of each event, and not the event's id: two events are taken for one with a probability of about
+// It keeps 16 bytes of a keyed hash of each event, and not the event's id: an event is taken for another with a probability of less than
 // 1 in 10^32 for a million remembered, and nobody can find two such without knowing the process's key.
 type window struct {
 	salt [16]byte
