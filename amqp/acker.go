@@ -1,6 +1,8 @@
 package amqp
 
 import (
+	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,14 +14,21 @@ import (
 // one entry in its log; none waits longer than ackDelay.
 type acker struct {
 	ch     *amqp091.Channel
-	enough int // acknowledgements that are sent at once
+	enough int  // acknowledgements that are sent at once
+	whole  bool // what is requeued goes back when the channel is closed, all at once
+
+	// open is the consumer's ctx: what is requeued when it is over waits until the consumer is cancelled. Before, the broker would send it again, behind what
+	// it had sent already.
+	open context.Context
 
 	mu      sync.Mutex
 	closed  bool
-	first   uint64  // the tag that states[0] is of
-	states  []state // of the deliveries handed out, in their order
-	waiting int     // acknowledged, not sent
-	out     int     // handed out, not settled
+	held    []uint64 // tags that wait to be requeued
+	free    bool     // the consumer is cancelled
+	first   uint64   // the tag that states[0] is of
+	states  []state  // of the deliveries handed out, in their order
+	waiting int      // acknowledged, not sent
+	out     int      // handed out, not settled
 	timer   *time.Timer
 	empty   chan struct{} // closed when out is 0, if somebody waits for that
 }
@@ -37,8 +46,8 @@ const (
 	maxAcks  = 128
 )
 
-func newAcker(ch *amqp091.Channel, prefetch int) *acker {
-	a := &acker{ch: ch, enough: min(max(1, prefetch/4), maxAcks), first: 1}
+func newAcker(open context.Context, ch *amqp091.Channel, prefetch int) *acker {
+	a := &acker{open: open, ch: ch, enough: min(max(1, prefetch/4), maxAcks), first: 1}
 	a.timer = time.AfterFunc(time.Hour, a.flush)
 	a.timer.Stop()
 	return a
@@ -69,6 +78,9 @@ func (s *settler) Requeue() error {
 func (s *settler) Reject() error {
 	return s.settle(func(a *acker) error { return a.nack(s.tag, false) })
 }
+
+// Lost implements [router.Settler].
+func (s *settler) Lost() bool { return s.acker.ch.IsClosed() }
 
 func (s *settler) settle(f func(*acker) error) error {
 	if s.done.Swap(true) {
@@ -104,8 +116,30 @@ func (a *acker) ack(tag uint64) error {
 
 // nack tells the broker at once; a.mu is held.
 func (a *acker) nack(tag uint64, requeue bool) error {
+	if requeue && a.whole {
+		return nil // it stays as one that is out, which no acknowledgement of others covers
+	}
+	if requeue && !a.free && a.open.Err() != nil {
+		a.held = append(a.held, tag)
+		return nil
+	}
 	a.states[tag-a.first] = stateDone
 	return a.ch.Nack(tag, false, requeue)
+}
+
+// cancelled requeues what has waited for the consumer to be cancelled, in order.
+func (a *acker) cancelled() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.free = true
+	slices.Sort(a.held)
+	for _, tag := range a.held {
+		if err := a.nack(tag, true); err != nil {
+			return err
+		}
+	}
+	a.held = nil
+	return nil
 }
 
 // flush sends what waits.

@@ -43,7 +43,7 @@ func (b *Broker) Browse(ctx context.Context, queue string, sources []string, vis
 	if err != nil {
 		return err
 	}
-	a := newAcker(ch, 1)
+	a := newAcker(context.Background(), ch, 1)
 	defer a.close()
 	defer a.giveBack()
 	if end != nil {

@@ -88,7 +88,8 @@ func (sub *subscription) run(ctx context.Context, s *session) error {
 	}
 	closes := ch.NotifyClose(make(chan *amqp091.Error, 1))
 	cancels := ch.NotifyCancel(make(chan string, 1))
-	acker := newAcker(ch, sub.Prefetch)
+	acker := newAcker(ctx, ch, sub.Prefetch)
+	acker.whole = sub.InOrder
 	defer acker.close()
 	defer ch.Close() // gives back what is not settled
 	if err := ch.Qos(sub.Prefetch, 0, false); err != nil {
@@ -138,18 +139,16 @@ func (sub *subscription) hand(d *amqp091.Delivery, a *acker) {
 // drain asks for no more, gives back what the broker had sent and nobody has begun with, so that others can have it, and waits until what was handed out
 // is settled. What goes back does so one by one and in order: left to the end of the channel, it would come back behind what another consumer has taken by
 // then, and not in order, see [Broker.Browse].
+//
+// Where the order of several instances is to be kept, the consumer is not cancelled, and all goes back with its channel. Tried on RabbitMQ 4.0: when a single
+// active consumer is cancelled, the next one gets what is newer at once, while events before are still unsettled here; when its channel is closed, the
+// queue first takes back what it had, in its order.
 func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker, deliveries <-chan amqp091.Delivery) {
-	if err := ch.Cancel(consumerTag, false); err != nil {
-		return // the connection is gone, and with it all deliveries
-	}
-	tick := time.NewTicker(givePause)
-	defer tick.Stop()
-	n := 0
-	for d := range deliveries { // it ends, as the consumer is cancelled
-		if n++; n%giveAtOnce == 0 {
-			<-tick.C
+	if !sub.InOrder {
+		if err := ch.Cancel(consumerTag, false); err != nil {
+			return // the connection is gone, and with it all deliveries
 		}
-		if err := ch.Nack(d.DeliveryTag, false, true); err != nil {
+		if err := errors.Join(a.cancelled(), giveBack(ch, deliveries)); err != nil {
 			return // as above
 		}
 	}
@@ -157,6 +156,22 @@ func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker, delive
 	if a.used() {
 		linger(s)
 	}
+}
+
+// giveBack requeues what a consumer that is cancelled was sent; deliveries end by that.
+func giveBack(ch *amqp091.Channel, deliveries <-chan amqp091.Delivery) error {
+	tick := time.NewTicker(givePause)
+	defer tick.Stop()
+	n := 0
+	for d := range deliveries {
+		if n++; n%giveAtOnce == 0 {
+			<-tick.C
+		}
+		if err := ch.Nack(d.DeliveryTag, false, true); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // RabbitMQ gathers what is given back to a quorum queue while more than 32 commands are under way, and forgets its order.

@@ -32,6 +32,7 @@ type live struct {
 	leftovers map[string]*worker // by queue
 	runners   map[string]*worker // by pipeline
 	draining  map[string]*worker // of queues that pipelines have no more, by the queue
+	seen      map[string]*window // what pipelines with dedup have handled, by pipeline
 	others    bool               // other rules are in force
 
 	paused   map[string]bool // pipelines that do not run while their queue is moved
@@ -70,7 +71,7 @@ func newLive(ctx context.Context, s *Service) *live {
 	group, ctx := errgroup.WithContext(ctx)
 	l := &live{
 		Service: s, ctx: ctx, stop: stop, group: group, tidy: make(chan struct{}, 1), heard: make(chan struct{}, 1), paused: map[string]bool{}, handlers: map[string]Handler{},
-		leftovers: map[string]*worker{}, runners: map[string]*worker{}, draining: map[string]*worker{},
+		leftovers: map[string]*worker{}, runners: map[string]*worker{}, draining: map[string]*worker{}, seen: map[string]*window{},
 	}
 	group.Go(func() error { <-ctx.Done(); return nil }) // so that the group does not end between two workers
 	return l
@@ -251,10 +252,29 @@ func (l *live) restart(name string, p *plan.Pipeline, first []string) {
 	} else {
 		w.end()
 	}
-	r := &Runner{Plan: l.plan, Pipeline: p, Broker: l.Broker, Handler: l.handlers[name], Hooks: l.Hooks, Drain: l.Drain, First: first, WorkedOff: func() { signal(l.tidy) }}
+	r := &Runner{
+		Plan: l.plan, Pipeline: p, Broker: l.Broker, Handler: l.handlers[name], Hooks: l.Hooks, Drain: l.Drain,
+		First: first, WorkedOff: func() { signal(l.tidy) }, seen: l.window(p),
+	}
 	w := l.start(r.Run)
 	w.runner = r
 	l.runners[name] = w
+}
+
+// window is what a pipeline with dedup has handled so far; nil for one without.
+func (l *live) window(p *plan.Pipeline) *window {
+	seen := l.seen[p.Name]
+	switch {
+	case p.Dedup.Window <= 0:
+		delete(l.seen, p.Name)
+		return nil
+	case seen == nil:
+		seen = newWindow(p.Dedup)
+		l.seen[p.Name] = seen
+	default:
+		seen.set(p.Dedup)
+	}
+	return seen
 }
 
 // retire ends a pipeline that is gone from the rules.
@@ -263,6 +283,7 @@ func (l *live) retire(name string) {
 	delete(l.runners, name)
 	delete(l.handlers, name)
 	delete(l.paused, name)
+	delete(l.seen, name)
 	if w != nil {
 		l.drain(w)
 	}
@@ -277,7 +298,9 @@ func (l *live) drain(w *worker) {
 	}
 	l.start(func(ctx context.Context) error {
 		defer signal(l.tidy)
-		router.UntilEmpty(ctx, l.Broker, queues...)
+		for first := true; first || ctx.Err() == nil && !w.ended() && !w.runner.idle(); first = false {
+			router.UntilEmpty(ctx, l.Broker, queues...)
+		}
 		w.end()
 		return nil
 	})

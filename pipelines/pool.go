@@ -3,82 +3,180 @@ package pipelines
 import (
 	"context"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/eventrouter/eventrouter/router"
 )
 
-// pool hands deliveries to workers. Deliveries with the same key, if it is not empty, are worked on one after another, in the order in
+// pool hands jobs to workers. Jobs with the same key, if it is not empty, are worked on one after another, in the order in
 // which they were added; while one is, the others of its key wait without holding a worker.
 type pool struct {
-	handle func(*router.Delivery)
-	ready  chan keyed
-	wg     sync.WaitGroup
+	handle func(*job) next
+	drop   func(*job)      // gives a job back that will not be worked on
+	ctx    context.Context // when it is over no job waits for another attempt any more
+	ready  chan *job
+	inHand atomic.Int64   // jobs that were added, and are not done with
+	wg     sync.WaitGroup // of the workers
+	later  sync.WaitGroup // of the jobs that wait for another attempt
 
-	mu   sync.Mutex
-	busy map[string][]*router.Delivery // keys that a worker has, and what waits for it
+	mu     sync.Mutex
+	keys   map[string]*lane // of keys that a job has, or that were given up
+	closed bool             // no job waits any more
 }
 
-type keyed struct {
-	key      string
-	delivery *router.Delivery
+// job is an event on its way through the pool.
+type job struct {
+	*router.Delivery
+	key   string       // that it waits by; empty: by none
+	keeps bool         // its key waits for its next attempt
+	id    identity     // that dedup knows it by
+	trail router.Trail // with the attempts made here
+	wait  time.Duration
+	since time.Time // when its first attempt here began
 }
 
-func newPool(workers int, handle func(*router.Delivery)) *pool {
-	p := &pool{handle: handle, ready: make(chan keyed), busy: map[string][]*router.Delivery{}}
+// next is what becomes of a key after a job of it.
+type next int
+
+const (
+	onward next = iota // its next job's turn has come
+	again              // it waits until the job is handled again, after its wait
+	giveUp             // all its jobs go back, as this one does
+)
+
+// lane is what waits for a key.
+type lane struct {
+	waiting []*job
+	closed  bool // given up: what comes goes back
+}
+
+// newPool starts the workers.
+func newPool(ctx context.Context, workers int, handle func(*job) next, drop func(*job)) *pool {
+	p := &pool{handle: handle, drop: drop, ctx: ctx, ready: make(chan *job), keys: map[string]*lane{}}
 	for range workers {
 		p.wg.Go(p.work)
 	}
 	return p
 }
 
-// add waits until a worker takes the delivery, or puts it behind the others of its key. How many those may be is bounded by the
-// prefetch. It reports false where ctx was over before. It is called from one goroutine.
-func (p *pool) add(ctx context.Context, key string, d *router.Delivery) bool {
-	if key != "" {
+// add waits until a worker takes the job, or puts it behind the others of its key. How many those may be is bounded by the
+// prefetch. Where ctx is over before, the job is dropped. It is called from one goroutine.
+func (p *pool) add(ctx context.Context, j *job) {
+	p.inHand.Add(1)
+	if j.key != "" {
 		p.mu.Lock()
-		waiting, busy := p.busy[key]
-		if busy {
-			p.busy[key] = append(waiting, d)
+		l, busy := p.keys[j.key]
+		if busy && !l.closed {
+			l.waiting = append(l.waiting, j)
 			p.mu.Unlock()
-			return true
+			return
 		}
-		p.busy[key] = nil
+		if !busy {
+			p.keys[j.key] = &lane{}
+		}
 		p.mu.Unlock()
+		if busy {
+			p.giveBack(j)
+			return
+		}
 	}
 	select {
-	case p.ready <- keyed{key, d}:
-		return true
+	case p.ready <- j:
 	case <-ctx.Done():
-		return false // the key is left as it is: nothing is added any more
+		p.abandon(j) // no worker had begun
 	}
 }
 
 func (p *pool) work() {
-	for k := range p.ready {
-		for d := k.delivery; d != nil; d = p.next(k.key) {
-			p.handle(d)
+	for j := range p.ready {
+		for j != nil {
+			switch p.handle(j) {
+			case onward:
+				p.inHand.Add(-1)
+				j = p.following(j.key)
+			case again:
+				p.retry(j)
+				j = nil
+			case giveUp:
+				p.abandon(j)
+				j = nil
+			}
 		}
 	}
 }
 
-// next takes what waits for the key, and lets the key go when there is nothing.
-func (p *pool) next(key string) *router.Delivery {
+// following takes what waits for the key, and lets the key go when there is nothing.
+func (p *pool) following(key string) *job {
 	if key == "" {
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	waiting := p.busy[key]
-	if len(waiting) == 0 {
-		delete(p.busy, key)
+	l := p.keys[key]
+	if len(l.waiting) == 0 {
+		delete(p.keys, key)
 		return nil
 	}
-	p.busy[key] = waiting[1:]
-	return waiting[0]
+	first := l.waiting[0]
+	l.waiting = l.waiting[1:]
+	return first
 }
 
-// close returns when the workers are done with all that was added.
+// retry has the job handled again after its wait. Its key waits, and no worker does. When the pool's ctx is over it and what waits for it go back.
+func (p *pool) retry(j *job) {
+	p.mu.Lock()
+	if p.closed || p.ctx.Err() != nil {
+		p.mu.Unlock()
+		p.abandon(j)
+		return
+	}
+	defer p.mu.Unlock()
+	p.later.Go(func() {
+		timer := time.NewTimer(j.wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-p.ctx.Done():
+			p.abandon(j)
+			return
+		}
+		select {
+		case p.ready <- j:
+		case <-p.ctx.Done():
+			p.abandon(j)
+		}
+	})
+}
+
+// abandon drops a job and all that waits for its key, and whatever comes for it from now on.
+func (p *pool) abandon(j *job) {
+	p.giveBack(j)
+	if j.key == "" {
+		return
+	}
+	p.mu.Lock()
+	l := p.keys[j.key]
+	l.closed = true
+	waiting := l.waiting
+	l.waiting = nil
+	p.mu.Unlock()
+	for _, other := range waiting {
+		p.giveBack(other)
+	}
+}
+
+func (p *pool) giveBack(j *job) {
+	p.drop(j)
+	p.inHand.Add(-1)
+}
+
+// close returns when the workers are done with all that was added. The pool's ctx is over by then.
 func (p *pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.later.Wait()
 	close(p.ready)
 	p.wg.Wait()
 }

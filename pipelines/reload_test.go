@@ -112,3 +112,49 @@ func TestAReloadThatIsRefusedChangesNothing(t *testing.T) {
 		t.Error("a service that does not run is reloaded")
 	}
 }
+
+// A pipeline gets another queue while its only worker is slow, and events wait in hand and for another attempt. They are all handled before the old queue's consumer ends.
+func TestAPipelineThatMovesHandlesWhatItHas(t *testing.T) {
+	t.Parallel()
+	for _, key := range []string{"skip", "wait"} {
+		t.Run(key, func(t *testing.T) {
+			t.Parallel()
+			var service *pipelines.Service
+			var tried, done counter
+			release := make(chan struct{})
+			rules := func(queue string) string {
+				return `
+pipelines: {p: {order_by: subject, queue: {name: ` + queue + `}, retry: {delays: [2s], key: ` + key + `}}}
+rules: [{name: r, type: t, pipelines: [p]}]
+`
+			}
+			w := newWorld(t, rules("old"), handlers{"p": func(ctx context.Context, e router.Event) error {
+				select {
+				case <-release:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				if tried.add(e.ID) == 1 && e.Subject == "a" {
+					return errors.New("not yet")
+				}
+				done.add(e.ID)
+				return nil
+			}}, func(s *pipelines.Service) { service = s })
+			w.publish(10, keyed("a", "b"))
+			inHand := func() int { q, _ := w.server.Queue("/", "old"); return q.Unacked }
+			w.wait(func() bool { return inHand() == 10 }, func() string { return fmt.Sprintf("%d are in hand", inHand()) })
+			if err := service.Reload(t.Context(), pipelines.Update{Plan: w.replan(rules("new"))}); err != nil {
+				t.Fatal(err)
+			}
+			close(release)
+			w.wait(func() bool { return done.total() == 10 }, func() string { return fmt.Sprintf("done: %v", done.order()) })
+			w.wait(func() bool {
+				_, err := w.broker.Depth(t.Context(), "old")
+				return errors.Is(err, router.ErrNoQueue)
+			}, func() string { return "the old queue is still there" })
+			if n := done.distinct(); n != 10 {
+				t.Errorf("%d of 10 were done", n)
+			}
+		})
+	}
+}

@@ -28,6 +28,8 @@ type Runner struct {
 
 	now       atomic.Pointer[plan.Plan] // in force, where it is not Plan any more
 	workedOff atomic.Bool               // the First are
+	seen      *window                   // of its dedup, where that outlives the runner; nil: Run makes one
+	pool      atomic.Pointer[pool]      // while Run works
 }
 
 // follow tells the runner of a plan in which nothing is different for its pipeline.
@@ -39,6 +41,12 @@ func (r *Runner) inForce() *plan.Plan {
 		return p
 	}
 	return r.Plan
+}
+
+// idle reports whether the runner has nothing in hand: what its key waits with for another attempt is in no queue.
+func (r *Runner) idle() bool {
+	p := r.pool.Load()
+	return p != nil && p.inHand.Load() == 0
 }
 
 const (
@@ -76,20 +84,31 @@ func (r *Runner) Run(ctx context.Context) error {
 		ctx:      working,
 		handover: router.Handover{Broker: r.Broker, Hooks: r.Hooks},
 	}
-	pool := newPool(r.Pipeline.Workers, w.handle)
+	if r.seen == nil && r.Pipeline.Dedup.Window > 0 {
+		r.seen = newWindow(r.Pipeline.Dedup)
+	}
+	ending, end := context.WithCancel(ctx)
+	defer end()
+	pool := newPool(ending, r.Pipeline.Workers, w.handle, w.drop)
+	r.pool.Store(pool)
+	inOrder := r.Pipeline.Queue.SingleActive || r.Pipeline.Retry.KeyWaits
 	consume := func(open context.Context, queue string) error {
 		return r.Broker.Consume(open, router.Subscription{
-			Queue: queue, Prefetch: prefetch(r.Pipeline), Drain: drain, Sources: r.Plan.Sources(),
+			Queue: queue, Prefetch: prefetch(r.Pipeline), Drain: drain, Sources: r.Plan.Sources(), InOrder: inOrder,
 		}, func(d *router.Delivery) {
-			if !pool.add(ctx, w.key(d.Event), d) {
-				_ = d.Requeue() // no worker had begun; an error means that it is back in its queue already
+			j := w.job(d)
+			if inOrder && open.Err() != nil {
+				w.drop(j) // one before it may go back now
+				return
 			}
+			pool.add(ctx, j)
 		})
 	}
 	err := r.workOff(ctx, consume)
 	if err == nil && ctx.Err() == nil {
 		err = consume(ctx, r.Pipeline.QueueName)
 	}
+	end()
 	stop(errDrained)
 	late := time.AfterFunc(lateAfter, func() { w.problem("drain", errLate) })
 	pool.close()
@@ -144,12 +163,4 @@ func prefetch(p *plan.Pipeline) int {
 	}
 	most := p.Workers * int(1+maxHeld/p.Timeout)
 	return min(max(leastPrefetch, 2*p.Workers), most, 65535)
-}
-
-// key is what the pipeline orders events by; empty where it does not, or the event has no such field.
-func (w *work) key(e *router.Event) string {
-	if len(w.Pipeline.OrderBy) == 0 {
-		return ""
-	}
-	return keyOf(e, w.Pipeline.OrderBy)
 }

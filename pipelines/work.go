@@ -27,31 +27,108 @@ var errDrained = errors.New("the service is ending")
 // errTimeout is why an attempt's context is over.
 func errTimeout(d time.Duration) error { return fmt.Errorf("no result within the timeout of %s", d) }
 
-// handle makes one attempt at an event and settles its delivery.
-func (w *work) handle(d *router.Delivery) {
-	if w.ctx.Err() != nil {
-		_ = d.Requeue() // an error means that it is back in its queue already
-		return
+// job makes a job of a delivery. Its key is what the pipeline orders events by; where there is none, events that dedup would take for one wait for
+// each other.
+func (w *work) job(d *router.Delivery) *job {
+	j := &job{Delivery: d, trail: d.Trail}
+	if len(w.Pipeline.OrderBy) > 0 {
+		j.key = keyOf(d.Event, w.Pipeline.OrderBy)
 	}
-	if wait := time.Until(d.Trail.NotBefore); wait > 0 && len(w.Pipeline.Delays) > 0 {
-		w.delay(d, d.Trail, wait, nil)
-		return
-	}
-	attempt := d.Trail.Attempts + 1
-	last := attempt >= w.Pipeline.Retry.Attempts
-	err := w.attempt(d.Event, attempt, last)
-	switch {
-	case err == nil:
-		if err := d.Ack(); err != nil {
-			w.problem("acknowledge", err) // it comes again
+	j.keeps = j.key != "" && w.Pipeline.Retry.KeyWaits
+	if w.seen != nil {
+		j.id = w.seen.identify(d.Event)
+		if j.key == "" {
+			j.key = "\x00" + string(j.id[:]) // no key of OrderBy is like it, as those are JSON
 		}
-	case w.ctx.Err() != nil && !IsPermanent(err):
-		_ = d.Requeue() // as above; it was cut short, which is no failure of its own
-	case last || IsPermanent(err):
-		w.dead(d, failed(d.Trail, attempt, err), err)
-	default:
-		w.retry(d, failed(d.Trail, attempt, err), err)
 	}
+	return j
+}
+
+// drop gives a job back unhandled.
+func (w *work) drop(j *job) { _ = j.Requeue() } // an error means that it is back in its queue already
+
+// handle makes one attempt at an event and settles its delivery, unless its key waits for another attempt.
+func (w *work) handle(j *job) next {
+	switch {
+	case w.ctx.Err() != nil:
+		w.drop(j)
+		return onward // which goes back too
+	case j.Lost():
+		return onward // it comes again
+	}
+	if wait := time.Until(j.trail.NotBefore); wait > 0 && len(w.Pipeline.Delays) > 0 {
+		w.delay(j.Delivery, j.trail, wait, nil)
+		return onward
+	}
+	if w.seen != nil {
+		switch w.seen.claim(w.ctx, j.id) {
+		case duplicate:
+			if hook := w.Hooks.Duplicate; hook != nil {
+				hook(w.Pipeline.Name, j.Event)
+			}
+			w.done(j)
+			return onward
+		case unknown:
+			w.drop(j)
+			return onward
+		}
+	}
+	attempt := j.trail.Attempts + 1
+	if j.since.IsZero() {
+		j.since = time.Now()
+	}
+	last := attempt >= w.Pipeline.Retry.Attempts
+	err := w.attempt(j.Event, attempt, last)
+	if w.seen != nil && w.seen.release(j.id, err == nil) {
+		w.problem("dedup", fmt.Errorf("more than %d events within %s: the oldest are forgotten early, and would be handled again", w.Pipeline.Dedup.Entries, w.Pipeline.Dedup.Window))
+	}
+	if err == nil {
+		w.done(j)
+		return onward
+	}
+	return w.failed(j, err, attempt, last)
+}
+
+// done acknowledges an event that needs no more work.
+func (w *work) done(j *job) {
+	if err := j.Ack(); err != nil {
+		w.problem("acknowledge", err) // it comes again
+	}
+}
+
+// failed decides what becomes of an event after an attempt.
+func (w *work) failed(j *job, err error, attempt int, last bool) next {
+	if w.ctx.Err() != nil && !IsPermanent(err) {
+		w.drop(j) // it was cut short, which is no failure of its own
+		return onward
+	}
+	if j.Lost() {
+		return onward // it comes again: a retry or a dead letter besides would double it
+	}
+	t := failed(j.trail, attempt, err)
+	switch {
+	case last || IsPermanent(err):
+		return w.dead(j, t, err)
+	case j.keeps:
+		return w.hold(j, t, err)
+	default:
+		w.retry(j.Delivery, t, err)
+		return onward
+	}
+}
+
+// hold keeps the event here for its next attempt, and its key with it. What a handler asks for beyond the pipeline's delay is given as far as there
+// is time before RabbitMQ would take the event back.
+func (w *work) hold(j *job, t router.Trail, err error) next {
+	j.trail = t
+	j.wait = w.Pipeline.Delays[min(t.Attempts, len(w.Pipeline.Delays))-1].After
+	if asked := retryAfter(err); asked > j.wait {
+		j.wait = max(j.wait, min(asked, maxHeld-time.Since(j.since)))
+	}
+	if hook := w.Hooks.Retried; hook != nil {
+		hook(w.Pipeline.Name, j.Event, t.Attempts, j.wait, err)
+	}
+	return again
 }
 
 // attempt calls the handler once.
@@ -131,8 +208,9 @@ func through(delays []plan.Delay, wait time.Duration) plan.Delay {
 	return best
 }
 
-// dead sends the event to the pipeline's dead letters.
-func (w *work) dead(d *router.Delivery, t router.Trail, err error) {
+// dead sends the event to the pipeline's dead letters. A key that waits for its event waits until it is there.
+func (w *work) dead(j *job, t router.Trail, err error) next {
+	d := j.Delivery
 	var routed plan.Routed
 	p := w.inForce()
 	p.Route(d.Event, d.Exchange, &routed)
@@ -141,11 +219,17 @@ func (w *work) dead(d *router.Delivery, t router.Trail, err error) {
 			t.Rules = append(t.Rules, rule.Name)
 		}
 	}
+	there := make(chan error, 1)
 	w.handover.Do(w.ctx, d, func(failed error) {
 		if hook := w.Hooks.Dead; hook != nil && failed == nil {
 			hook(w.Pipeline.Name, d.Event, t.Attempts, err)
 		}
+		there <- failed
 	}, router.Message{Event: d.Event, Key: w.Pipeline.DeadName, Mandatory: true, Trail: w.own(d, t)})
+	if j.keeps && <-there != nil {
+		return giveUp
+	}
+	return onward
 }
 
 // own fills in what the routing key cannot say any more.

@@ -86,6 +86,7 @@ func (f *fate) note(call string) error {
 }
 
 func (f *fate) Ack() error     { return f.note("ack") }
+func (f *fate) Lost() bool     { return false }
 func (f *fate) Requeue() error { return f.note("requeue") }
 func (f *fate) Reject() error  { return f.note("reject") }
 

@@ -19,7 +19,8 @@ type Hooks struct {
 	Handled      func(pipeline string, e *Event, attempt int, took time.Duration, err error)
 	Retried      func(pipeline string, e *Event, attempt int, delay time.Duration, err error) // will be tried again after delay
 	Dead         func(pipeline string, e *Event, attempts int, err error)
-	Problem      func(where string, err error) // something that went wrong, will be tried again, and loses nothing
+	Duplicate    func(pipeline string, e *Event) // dropped: the pipeline has handled it already, within the window of its dedup
+	Problem      func(where string, err error)   // something that went wrong, will be tried again, and loses nothing
 }
 
 func (h *Hooks) problem(where string, err error) {
@@ -73,6 +74,9 @@ func Join(all ...Hooks) Hooks {
 		})
 		out.Dead = join(out.Dead, h.Dead, func(f, g deadHook) deadHook {
 			return func(p string, e *Event, attempts int, err error) { f(p, e, attempts, err); g(p, e, attempts, err) }
+		})
+		out.Duplicate = join(out.Duplicate, h.Duplicate, func(f, g func(string, *Event)) func(string, *Event) {
+			return func(p string, e *Event) { f(p, e); g(p, e) }
 		})
 		out.Problem = join(out.Problem, h.Problem, func(f, g func(string, error)) func(string, error) {
 			return func(where string, err error) { f(where, err); g(where, err) }

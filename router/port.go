@@ -101,6 +101,9 @@ type Subscription struct {
 	Queue    string
 	Prefetch int           // unsettled deliveries held at most, default 64
 	Drain    time.Duration // for settling what is in hand at the end, default 30s
+	// InOrder keeps the queue's order through the consumer's end. It is the queue's consumer until what is in hand is settled, so that a single active
+	// consumer is followed by the next only then, and what is requeued goes back all at once, with it.
+	InOrder bool
 	// Sources are the exchanges that publishers publish to: the Trail of a message that comes straight from one of them is
 	// not ours, and ignored.
 	Sources []string
@@ -123,6 +126,8 @@ type Settler interface {
 	Ack() error     // done; the broker forgets it
 	Requeue() error // back to its queue
 	Reject() error  // to the queue's dead-letter exchange
+	// Lost reports that the connection was lost: the event comes again, here or elsewhere, and work on it is of no use any more.
+	Lost() bool
 }
 
 // Browser looks into queues and takes single events out of them.

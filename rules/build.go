@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 )
@@ -107,7 +108,7 @@ func (b *builder) pipelines(v values) {
 }
 
 func (b *builder) pipeline(v values, key *yaml.Node) Pipeline {
-	queue, retry := v.child("queue"), v.child("retry")
+	queue, retry, dedup := v.child("queue"), v.child("retry"), v.child("dedup")
 	p := Pipeline{
 		Pos:         v.w.pos(key),
 		Name:        key.Value,
@@ -118,12 +119,14 @@ func (b *builder) pipeline(v values, key *yaml.Node) Pipeline {
 			Type:      QueueType(queue.string("type")),
 			MaxLength: queue.int("max_length"),
 			MaxBytes:  queue.int("max_bytes"),
+
+			SingleActive: queue.bool("single_active_consumer"),
 		},
 		Workers:  int(v.int("workers")),
 		Prefetch: int(v.int("prefetch")),
 		OrderBy:  v.path("order_by"),
 		Timeout:  v.duration("timeout"),
-		Retry:    Retry{Attempts: int(retry.int("attempts")), Delays: retry.durations("delays")},
+		Retry:    Retry{Attempts: int(retry.int("attempts")), Delays: retry.durations("delays"), KeyWaits: retry.string("key") == "wait"},
 		Steps:    v.steps(),
 	}
 	if p.Queue.Type == Quorum {
@@ -134,7 +137,44 @@ func (b *builder) pipeline(v values, key *yaml.Node) Pipeline {
 	if n, _, ok := v.has("prefetch"); ok && p.Prefetch < p.Workers {
 		v.w.warn(n, fmt.Sprintf("prefetch %d keeps at most %d of the %d workers busy", p.Prefetch, p.Prefetch, p.Workers), "")
 	}
+	if _, _, ok := v.has("dedup"); ok {
+		p.Dedup = Dedup{Window: dedup.duration("window"), Entries: int(dedup.int("entries"))}
+	}
+	v.order(&p, queue, retry)
 	return p
+}
+
+// maxInPlace bounds how long one event is held while its key waits for it: RabbitMQ takes back what a consumer holds for 30 minutes.
+const maxInPlace = 15 * time.Minute
+
+// order notes what goes against the order that a pipeline asks for.
+func (v values) order(p *Pipeline, queue, retry values) {
+	n, _, ordered := v.has("order_by")
+	if _, _, said := queue.has("single_active_consumer"); ordered && !said {
+		v.w.warn(n, "order_by keeps order within one process: several that share the queue handle events of one key side by side",
+			"queue: {single_active_consumer: true} has one of them work at a time; false says that this is not needed. A queue that is there already cannot be changed: see docs/pipelines.md")
+	}
+	key, _, said := retry.has("key")
+	switch {
+	case !p.Retry.KeyWaits:
+	case said && !ordered:
+		v.w.error(key, "key: wait is for pipelines with order_by, and this one has no keys", "order_by: data.customer.id, for instance")
+	case len(p.Retry.Delays) > 0 && p.Retry.Longest(p.Timeout) > maxInPlace:
+		v.w.error(key, fmt.Sprintf("with key: wait all attempts at an event and the delays between them take at most %s, and these may take %s", shortDuration(maxInPlace), shortDuration(p.Retry.Longest(p.Timeout))),
+			"fewer attempts, shorter delays or a shorter timeout: RabbitMQ takes back what is held for 30 minutes")
+	}
+}
+
+// shortDuration writes a duration without its zero parts: 15m, not 15m0s.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 func (b *builder) rules(v values) {

@@ -96,6 +96,7 @@ var pipelineObject = &object{name: "a pipeline", doc: "A queue, and what is done
 	{name: "order_by", kind: kindString, doc: "Path such as data.customer.id: events with the same value there are handled one after another, in the order of the queue."},
 	{name: "timeout", kind: kindDuration, def: "30s", doc: "For one attempt."},
 	{name: "retry", kind: kindObject, object: retryObject, doc: "When a failed event is tried again."},
+	{name: "dedup", kind: kindObject, object: dedupObject, doc: "Handle an event, known by its source and id, only once within a time."},
 	{name: "steps", kind: kindObjects, object: stepObject, doc: "What is done, one after another. Without any the handler is a Go function, or another program's consumer."},
 }}
 
@@ -106,11 +107,20 @@ var queueObject = &object{name: "a queue", doc: "Shape of a queue.", fields: []f
 	{name: "max_length", kind: kindInteger, min: 1, doc: "Events it may hold; publishers are refused over it, no event is dropped."},
 	{name: "max_bytes", kind: kindInteger, min: 1, doc: "Bytes of bodies it may hold; publishers are refused over it, no event is dropped."},
 	{name: "delivery_limit", kind: kindInteger, def: "20", min: 1, max: 1000000, doc: "How often an event that crashes its consumer comes back before it is a dead letter. Quorum queues only."},
+	{name: "single_active_consumer", kind: kindBool, def: "false",
+		doc: "true: of all instances one gets its events at a time, and another takes over when that ends. With order_by it keeps the order over several instances."},
 }}
 
 var retryObject = &object{name: "a retry policy", doc: "When a failed event is tried again.", fields: []field{
 	{name: "attempts", kind: kindInteger, def: "5", min: 1, max: 1000, doc: "Attempts in all, the first included."},
 	{name: "delays", kind: kindDurations, def: "[1s, 10s, 1m, 5m]", doc: "Waits before the second attempt, the third and so on; the last repeats. From 1ms to 24h each."},
+	{name: "key", kind: kindString, def: "skip", enum: []string{"skip", "wait"},
+		doc: "What the order_by key of an event that is tried again does meanwhile: skip, its later events pass; wait, they wait until it is done or a dead letter."},
+}}
+
+var dedupObject = &object{name: "a dedup", doc: "Handle an event, known by its source and id, only once within a time. One process remembers, and forgets when it ends.", fields: []field{
+	{name: "window", kind: kindDuration, required: true, doc: "How long a handled event is remembered."},
+	{name: "entries", kind: kindInteger, def: "1000000", min: 1, max: 100000000, doc: "Events remembered at most; over it the oldest are forgotten before their time."},
 }}
 
 var ruleObject = &object{name: "a rule", doc: "Names the pipelines of the events that fulfil all its conditions.", fields: []field{

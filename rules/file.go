@@ -43,12 +43,29 @@ type Queue struct {
 	MaxLength     int64     // events; over it publishers are refused, not events dropped. 0 is no limit
 	MaxBytes      int64     // bytes of bodies, likewise. 0 is no limit
 	DeliveryLimit int       // how often an event that crashes its consumer comes back before it is dead; quorum only, default 20
+	SingleActive  bool      // one consumer at a time gets its events, and the others wait to take over
 }
 
 // Retry says when a failed event is tried again.
 type Retry struct {
 	Attempts int             // in all, the first included; default 5
 	Delays   []time.Duration // before the second attempt, the third and so on; the last repeats. Default 1s, 10s, 1m, 5m
+	KeyWaits bool            // later events of its OrderBy key wait for one that is tried again; false: they pass it
+}
+
+// Longest is the longest time that all attempts at one event and the delays between them may take, where each attempt ends with the timeout.
+func (r *Retry) Longest(timeout time.Duration) time.Duration {
+	sum := time.Duration(r.Attempts) * timeout
+	for i := range r.Attempts - 1 {
+		sum += r.Delays[min(i, len(r.Delays)-1)]
+	}
+	return sum
+}
+
+// Dedup says for how long a pipeline remembers which events it has handled. The zero Dedup remembers none.
+type Dedup struct {
+	Window  time.Duration // since the event was handled; 0: nothing is remembered
+	Entries int           // events remembered at most; over it the oldest are forgotten early. Default 1,000,000
 }
 
 // Pipeline is one way of working on events: a queue, and what is done with each event in it.
@@ -62,6 +79,7 @@ type Pipeline struct {
 	OrderBy     []string      // path into the event's document, such as data, customer, id; empty: no order by key
 	Timeout     time.Duration // for one attempt; default 30s
 	Retry       Retry
+	Dedup       Dedup
 	Steps       []Step // done one after another; empty: the handler is a Go function, or another program's consumer
 }
 

@@ -37,6 +37,7 @@ func Client(t *testing.T, url string) {
 		{"what is not settled comes again, at its place", requeueKeepsPlace},
 		{"acknowledgements in any order leave nothing behind", acknowledgeInAnyOrder},
 		{"a drain settles what is in hand and leaves the rest", drainLeavesTheRest},
+		{"the order of a queue outlives its consumer", orderOutlivesConsumer},
 		{"a queue that somebody deleted comes back, with its consumer", deletedQueueComesBack},
 		{"objects of another shape are all named, with both values", mismatchIsNamed},
 		{"somebody else's objects are only checked", passiveIsChecked},

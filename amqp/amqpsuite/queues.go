@@ -99,6 +99,59 @@ func drainLeavesTheRest(t *testing.T, c *client) {
 	c.depth(45)
 }
 
+// orderOutlivesConsumer has a single active consumer drain, and give some of what it has in hand back, while another waits for its turn.
+func orderOutlivesConsumer(t *testing.T, c *client) {
+	for _, kind := range []string{"quorum", "classic"} {
+		t.Run(kind, func(t *testing.T) {
+			c := newClient(t, c.url)
+			c.declare(map[string]any{"x-queue-type": kind, "x-single-active-consumer": true})
+			c.fill(20)
+			held := make(chan *router.Delivery, 20)
+			stop := c.consume(router.Subscription{Prefetch: 5, InOrder: true}, func(d *router.Delivery) { held <- d })
+			waitUntil(t, func() bool { return len(held) == 5 }, func() string { return "the prefetch is not out" })
+			next := make(chan string, 100)
+			defer c.consume(router.Subscription{Prefetch: 5, InOrder: true}, func(d *router.Delivery) { next <- d.Event.ID; _ = d.Ack() })()
+			stopped := make(chan struct{})
+			go func() { stop(); close(stopped) }()
+			for i := range 5 {
+				d := <-held
+				select {
+				case id := <-next:
+					t.Fatalf("event %s is with the next consumer before this one has settled %s", id, d.Event.ID)
+				case <-stopped:
+					t.Fatal("ended with events in hand")
+				default:
+				}
+				if d.Lost() {
+					t.Error("an event in hand counts as lost")
+				}
+				if i == 0 || i == 2 {
+					_ = d.Ack()
+				} else {
+					_ = d.Requeue()
+				}
+				if i == 4 {
+					<-stopped
+					if !d.Lost() {
+						t.Error("an event whose channel is closed does not count as lost")
+					}
+				}
+			}
+			want := []string{"1", "3", "4"}
+			for i := 5; i < 20; i++ {
+				want = append(want, fmt.Sprint(i))
+			}
+			var got []string
+			for range want {
+				got = append(got, <-next)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("the next consumer got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
 func deletedQueueComesBack(t *testing.T, c *client) {
 	c.declare(quorum())
 	got := make(chan string, 100)
@@ -119,7 +172,12 @@ func mismatchIsNamed(t *testing.T, c *client) {
 		_, err := ch.QueueDeclare(c.name+".a", true, false, false, false, amqp091.Table{"x-message-ttl": int32(1000)})
 		return err
 	})
+	c.direct(func(ch *amqp091.Channel) error {
+		_, err := ch.QueueDeclare(c.name+".c", true, false, false, false, amqp091.Table{"x-queue-type": "quorum"})
+		return err
+	})
 	err := c.Declare(c.ctx, plan.Topology{Queues: []plan.Queue{
+		{Name: c.name + ".c", Arguments: map[string]any{"x-queue-type": "quorum", "x-single-active-consumer": true}},
 		{Name: c.name, Arguments: map[string]any{"x-queue-type": "quorum", "x-delivery-limit": int64(7)}},
 		{Name: c.name + ".a", Arguments: map[string]any{"x-message-ttl": int64(2000)}},
 		{Name: c.name + ".b"},
@@ -130,6 +188,7 @@ func mismatchIsNamed(t *testing.T, c *client) {
 	for _, want := range []string{
 		fmt.Sprintf("queue %q is on the broker with x-delivery-limit 1000000000, and the rules want 7", c.name),
 		fmt.Sprintf("queue %q is on the broker with x-message-ttl 1000, and the rules want 2000", c.name+".a"),
+		fmt.Sprintf("queue %q is on the broker with x-single-active-consumer none, and the rules want true", c.name+".c"),
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("does not say %s:\n%v", want, err)

@@ -90,15 +90,15 @@ func (ch *channel) end() {
 	consumers, unacked := ch.consumers, ch.unacked
 	ch.consumers, ch.unacked = nil, nil
 	ch.mu.Unlock()
-	for _, c := range consumers {
-		c.queue.unsubscribe(c)
-	}
 	for i := range unacked {
 		if d := &unacked[i]; d.item != nil && !d.queue.quorum {
 			d.consumer = nil // a classic queue takes back all at once, whoever had it
 		}
 	}
-	settleAll(unacked, requeued)
+	settleAll(unacked, requeued) // before the next single active consumer gets anything: deliver refuses those of this channel
+	for _, c := range consumers {
+		c.queue.unsubscribe(c)
+	}
 }
 
 // settleAll settles deliveries, which it reorders: those that a consumer has of a queue are settled together.

@@ -96,6 +96,9 @@ func logHooks(log *zap.Logger) router.Hooks {
 			log.Error("given up: kept as a dead letter", zap.String("pipeline", pipeline), eventField(e),
 				zap.Int("attempts", attempts), zap.Error(err))
 		},
+		Duplicate: func(pipeline string, e *router.Event) {
+			log.Debug("dropped: handled already", zap.String("pipeline", pipeline), eventField(e))
+		},
 		Problem: func(where string, err error) {
 			log.Warn("problem, to be tried again", zap.String("where", where), zap.Error(err))
 		},

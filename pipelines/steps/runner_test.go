@@ -75,6 +75,7 @@ func (b *broker) Consume(_ context.Context, _ router.Subscription, handle func(*
 func (b *broker) Publish(_ context.Context, _ router.Message, done func(error)) { done(nil) }
 
 func (b *broker) Ack() error     { b.out.acked = true; close(b.settled); return nil }
+func (b *broker) Lost() bool     { return false }
 func (b *broker) Requeue() error { close(b.settled); return nil }
 func (b *broker) Reject() error  { close(b.settled); return nil }
 

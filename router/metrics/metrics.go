@@ -31,6 +31,7 @@ type Metrics struct {
 	inHand      *prometheus.GaugeVec
 	retried     *prometheus.CounterVec
 	dead        *prometheus.CounterVec
+	duplicates  *prometheus.CounterVec
 	problems    prometheus.Counter
 	connected   *prometheus.GaugeVec
 	lost        *prometheus.CounterVec
@@ -57,6 +58,7 @@ func New() *Metrics {
 	m.inHand = m.gauges("in_hand", "Attempts under way.", "pipeline")
 	m.retried = m.counters("retried_total", "Failed attempts that are tried again.", "pipeline")
 	m.dead = m.counters("dead_total", "Events that became dead letters.", "pipeline")
+	m.duplicates = m.counters("duplicates_total", "Events that were dropped because the pipeline had handled them already.", "pipeline")
 	m.problems = m.counter("problems_total", "Things that went wrong and are tried again.")
 	m.connected = m.gauges("broker_connected", "1 while the connection is up.", "role")
 	m.lost = m.counters("broker_disconnects_total", "Connections lost, and dials that failed.", "role")
@@ -106,7 +108,10 @@ func (m *Metrics) Hooks() router.Hooks {
 		Retried: func(pipeline string, _ *router.Event, _ int, _ time.Duration, _ error) {
 			m.retried.WithLabelValues(pipeline).Inc()
 		},
-		Dead:    func(pipeline string, _ *router.Event, _ int, _ error) { m.dead.WithLabelValues(pipeline).Inc() },
+		Dead: func(pipeline string, _ *router.Event, _ int, _ error) { m.dead.WithLabelValues(pipeline).Inc() },
+		Duplicate: func(pipeline string, _ *router.Event) {
+			m.duplicates.WithLabelValues(pipeline).Inc()
+		},
 		Problem: func(string, error) { m.problems.Inc() },
 	}
 }

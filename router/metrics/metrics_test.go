@@ -33,6 +33,7 @@ func TestWhatHappensIsCounted(t *testing.T) {
 	h.Handled("archive", e, 2, time.Second, failed)
 	h.Retried("archive", e, 2, time.Second, failed)
 	h.Dead("archive", e, 3, failed)
+	h.Duplicate("archive", e)
 	h.Problem("secret", failed)
 
 	w := httptest.NewRecorder()
@@ -47,7 +48,7 @@ func TestWhatHappensIsCounted(t *testing.T) {
 		`eventrouter_pipeline_routed_total{pipeline="archive"} 1`, "eventrouter_unrouted_total 1",
 		`eventrouter_handled_total{pipeline="billing",result="ok"} 1`, `eventrouter_handled_total{pipeline="archive",result="error"} 1`,
 		`eventrouter_in_hand{pipeline="billing"} 1`, `eventrouter_in_hand{pipeline="archive"} 0`, `eventrouter_handle_seconds_count{pipeline="billing"} 1`,
-		`eventrouter_retried_total{pipeline="archive"} 1`, `eventrouter_dead_total{pipeline="archive"} 1`, "eventrouter_problems_total 1", `eventrouter_where_errors_total{rule="large"} 1`,
+		`eventrouter_retried_total{pipeline="archive"} 1`, `eventrouter_dead_total{pipeline="archive"} 1`, `eventrouter_duplicates_total{pipeline="archive"} 1`, "eventrouter_problems_total 1", `eventrouter_where_errors_total{rule="large"} 1`,
 	} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("not there: %s", want)

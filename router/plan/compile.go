@@ -192,6 +192,9 @@ func deadLettered(target string, q rules.Queue) map[string]any {
 		args["x-dead-letter-strategy"] = "at-least-once"
 		args["x-overflow"] = "reject-publish"
 	}
+	if q.SingleActive {
+		args["x-single-active-consumer"] = true // and nothing else: a queue that was declared without it is declared alike
+	}
 	if q.MaxLength > 0 {
 		args["x-max-length"] = q.MaxLength
 		args["x-overflow"] = "reject-publish"

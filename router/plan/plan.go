@@ -28,7 +28,7 @@ type Exchange struct {
 type Queue struct {
 	Name      string
 	Passive   bool           // somebody else's: only checked to be there
-	Arguments map[string]any // string or int64
+	Arguments map[string]any // string, int64 or bool
 }
 
 // Binding lets events of an exchange into a queue.

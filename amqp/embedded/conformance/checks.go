@@ -74,6 +74,8 @@ var groups = []struct {
 		{"consumers take turns", consumersTakeTurns, ""},
 		{"consumers of higher priority come first", consumerPriority, ""},
 		{"one consumer is active", singleActiveConsumer, ""},
+		{"the next active consumer takes over what the first had", singleActiveConsumerClosed, ""},
+		{"the next active consumer does not wait for the first", singleActiveConsumerCancelled, "classic queues wait"},
 		{"priority and a single active consumer", singleActiveConsumerAndPriority, "quorum queues do not heed it"},
 		{"requeued messages come back to their places", requeuedMessagesComeBackToTheirPlaces, ""},
 		{"what a client held comes back when it goes", whatAClientHeldComesBackWhenItGoes, ""},

@@ -222,6 +222,44 @@ func singleActiveConsumer(t *testing.T, s *probe.Session) {
 	}
 }
 
+// When its channel is closed, what the single active consumer had in hand goes to the next before anything newer.
+func singleActiveConsumerClosed(t *testing.T, s *probe.Session) {
+	takesOver(t, s, (*amqp091.Channel).Close, "1", "2", "3", "4")
+}
+
+// When it is only cancelled, what is newer goes to the next at once, though it has still something in hand.
+func singleActiveConsumerCancelled(t *testing.T, s *probe.Session) {
+	takesOver(t, s, func(ch *amqp091.Channel) error { return ch.Cancel("one", false) }, "3", "4")
+}
+
+// takesOver ends a single active consumer with two of four messages in hand.
+func takesOver(t *testing.T, s *probe.Session, end func(*amqp091.Channel) error, want ...string) {
+	t.Helper()
+	for _, kind := range []string{"classic", "quorum"} {
+		q := s.Queue(amqp091.Table{"x-single-active-consumer": true, "x-queue-type": kind})
+		one := s.Channel()
+		if err := one.Qos(2, 0, false); err != nil {
+			t.Fatal(err)
+		}
+		first, err := one.Consume(q, "one", false, false, false, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := s.Consume(s.Channel(), q, nil)
+		s.Send(q, "1", "2", "3", "4")
+		probe.Next(t, first)
+		probe.Next(t, first)
+		if err := end(one); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for range want {
+			got = append(got, string(probe.Next(t, second).Body))
+		}
+		probe.Equal(t, kind+": the next in line's", got, want)
+	}
+}
+
 // A consumer of higher priority takes over the single active consumer's part on quorum queues, and not on classic ones.
 func singleActiveConsumerAndPriority(t *testing.T, s *probe.Session) {
 	for _, kind := range []string{"classic", "quorum"} {
