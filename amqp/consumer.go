@@ -137,12 +137,11 @@ func (sub *subscription) hand(d *amqp091.Delivery, a *acker) {
 }
 
 // drain asks for no more, gives back what the broker had sent and nobody has begun with, so that others can have it, and waits until what was handed out
-// is settled. What goes back does so one by one and in order: left to the end of the channel, it would come back behind what another consumer has taken by
-// then, and not in order, see [Broker.Browse].
+// is settled.
 //
-// Where the order of several instances is to be kept, the consumer is not cancelled, and all goes back with its channel. Tried on RabbitMQ 4.0: when a single
-// active consumer is cancelled, the next one gets what is newer at once, while events before are still unsettled here; when its channel is closed, the
-// queue first takes back what it had, in its order.
+// Where order is to be kept, the consumer is not cancelled, and all goes back with its channel. Tried on RabbitMQ 4.0: what is on its way to a consumer when
+// that is cancelled goes back at once, before what is given back here; and the next single active consumer gets what is newer, while events before are
+// still unsettled. When the channel is closed, the queue first takes back all that it had sent, in its order.
 func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker, deliveries <-chan amqp091.Delivery) {
 	if !sub.InOrder {
 		if err := ch.Cancel(consumerTag, false); err != nil {

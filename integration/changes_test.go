@@ -8,12 +8,12 @@ import (
 	"github.com/eventrouter/eventrouter/integration/rabbit"
 )
 
-// TestAChangeThatIsKilledIsFinishedByTheNext kills after every fifteenth operation, as each time takes RabbitMQ some seconds; EVENTROUTER_TEST_KILL_STEP=1
+// TestAChangeThatIsKilledIsFinishedByTheNext kills after every twentieth operation, as each time takes RabbitMQ some seconds; EVENTROUTER_TEST_KILL_STEP=1
 // kills after each.
 func TestAChangeThatIsKilledIsFinishedByTheNext(t *testing.T) {
 	t.Parallel()
 	s := server(t, rabbit.V4)
-	step := changes.Setting(t, "EVENTROUTER_TEST_KILL_STEP", 15)
+	step := changes.Setting(t, "EVENTROUTER_TEST_KILL_STEP", 20)
 	for i, pair := range changes.Pairs {
 		t.Run(pair.Name, func(t *testing.T) {
 			t.Parallel()
@@ -28,7 +28,7 @@ func TestAChangeThatIsKilledIsFinishedByTheNext(t *testing.T) {
 
 func TestAServiceIsReloadedWhileEventsFlow(t *testing.T) {
 	t.Parallel()
-	seconds := changes.Setting(t, "EVENTROUTER_TEST_RELOAD_SECONDS", 5)
+	seconds := changes.Setting(t, "EVENTROUTER_TEST_RELOAD_SECONDS", 3)
 	rate := changes.Setting(t, "EVENTROUTER_TEST_RELOAD_RATE", 1000)
 	for _, v := range []rabbit.Version{rabbit.V4, rabbit.V3} {
 		for _, pair := range changes.Pairs {

@@ -14,11 +14,11 @@ func TestQueuesAreMovedIntoAnotherShapeWhileProducersGoOn(t *testing.T) {
 	changes.Migrate(t, s.URL, s.Management, newName(), changes.Classic, changes.Quorum, changes.Setting(t, "EVENTROUTER_TEST_MOVE_EVENTS", 10_000))
 }
 
-// TestAMoveThatIsKilledIsCarriedOn kills after every thirteenth operation, as each time takes RabbitMQ some seconds; EVENTROUTER_TEST_KILL_STEP=1 kills after each.
+// TestAMoveThatIsKilledIsCarriedOn kills after every twenty-third operation, as each time takes RabbitMQ some seconds; EVENTROUTER_TEST_KILL_STEP=1 kills after each.
 func TestAMoveThatIsKilledIsCarriedOn(t *testing.T) {
 	t.Parallel()
 	s := server(t, rabbit.V4)
-	steps, step := 11, changes.Setting(t, "EVENTROUTER_TEST_KILL_STEP", 13)
+	steps, step := 11, changes.Setting(t, "EVENTROUTER_TEST_KILL_STEP", 23)
 	for !changes.InterruptMove(t, s.URL, s.Management, newName(), steps, 600, steps%2 == 1) && !t.Failed() {
 		steps += step
 	}

@@ -43,6 +43,12 @@ func (r *Runner) inForce() *plan.Plan {
 	return r.Plan
 }
 
+// inOrder reports whether the pipeline promises an order, so that what it gives back has to be in it.
+func (r *Runner) inOrder() bool {
+	p := r.Pipeline
+	return p.Workers == 1 || len(p.OrderBy) > 0 || p.Queue.SingleActive || p.Retry.KeyWaits
+}
+
 // idle reports whether the runner has nothing in hand: what its key waits with for another attempt is in no queue.
 func (r *Runner) idle() bool {
 	p := r.pool.Load()
@@ -91,14 +97,14 @@ func (r *Runner) Run(ctx context.Context) error {
 	defer end()
 	pool := newPool(ending, r.Pipeline.Workers, w.handle, w.drop)
 	r.pool.Store(pool)
-	inOrder := r.Pipeline.Queue.SingleActive || r.Pipeline.Retry.KeyWaits
+	inOrder := r.inOrder()
 	consume := func(open context.Context, queue string) error {
 		return r.Broker.Consume(open, router.Subscription{
 			Queue: queue, Prefetch: prefetch(r.Pipeline), Drain: drain, Sources: r.Plan.Sources(), InOrder: inOrder,
 		}, func(d *router.Delivery) {
 			j := w.job(d)
-			if inOrder && open.Err() != nil {
-				w.drop(j) // one before it may go back now
+			if ctx.Err() != nil || inOrder && open.Err() != nil {
+				w.drop(j) // one before it may have gone back, or go back now
 				return
 			}
 			pool.add(ctx, j)
