@@ -3,6 +3,7 @@
 GO          ?= go
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
+SOAK        ?= 10m
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS      = -X main.version=$(VERSION)
 
@@ -31,6 +32,10 @@ test: test-unit ## run all tests, with the race detector, on the embedded broker
 test-long: ## run the tests on RabbitMQ with their full loads: an hour or so
 	EVENTROUTER_TEST_LONG=1 EVENTROUTER_TEST_BURST=100000 EVENTROUTER_TEST_MOVE_EVENTS=100000 EVENTROUTER_TEST_KILL_STEP=1 EVENTROUTER_TEST_RELOAD_SECONDS=60 EVENTROUTER_TEST_RELOAD_RATE=5000 \
 		$(GO) test -timeout 3h ./integration
+
+.PHONY: soak
+soak: ## faults by chance under load, for SOAK (10m), with books
+	EVENTROUTER_TEST_SOAK=$(SOAK) $(GO) test -timeout 2h -v -run '^TestSoak$$' ./integration
 
 .PHONY: test-unit
 test-unit: ## run the tests that need no RabbitMQ

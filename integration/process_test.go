@@ -46,6 +46,13 @@ func (p *process) Write(b []byte) (int, error) {
 	return p.log.Write(b)
 }
 
+// forget has said begin anew.
+func (p *process) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.log.Reset()
+}
+
 func (p *process) said() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

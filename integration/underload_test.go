@@ -86,7 +86,7 @@ var faultsUnderLoad = []struct {
 		// The first event brings it back, with its bindings. Others wait until then: while bindings are missing, the broker confirms what fewer pipelines get.
 		r.pause()
 		direct(t, r.server.URL, func(ch *amqp091.Channel) error { return ch.ExchangeDelete(r.exchange, false, false) })
-		first := r.order("first", 1)
+		first := r.order("first-"+event.NewID(), 1)
 		waitFor(t, func() bool { return r.post(t.Context(), first) == nil }, func() string { return "the exchange does not come back:\n" + r.process.said() })
 		r.book.Confirmed(first.ID)
 		r.resume()
