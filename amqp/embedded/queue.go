@@ -216,6 +216,9 @@ func (q *queue) deliver() {
 			return
 		}
 		if !c.channel.deliver(c, i) {
+			if q.single && c.unacked > 0 {
+				return // what it has comes back in a moment, and goes to the next one first
+			}
 			q.consumers = slices.DeleteFunc(q.consumers, func(other *consumer) bool { return other == c }) // its channel is closing
 			continue
 		}
