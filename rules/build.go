@@ -152,7 +152,7 @@ func (v values) order(p *Pipeline, queue, retry values) {
 	n, _, ordered := v.has("order_by")
 	if _, _, said := queue.has("single_active_consumer"); ordered && !said {
 		v.w.warn(n, "order_by keeps order within one process: several that share the queue handle events of one key side by side",
-			"queue: {single_active_consumer: true} has one of them work at a time; false says that this is not needed. A queue that is there already cannot be changed: see docs/pipelines.md")
+			"queue: {single_active_consumer: true} has one of them work at a time; false says that this is not needed. A queue that is there already takes apply --migrate")
 	}
 	key, _, said := retry.has("key")
 	switch {
