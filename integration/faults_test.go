@@ -123,8 +123,8 @@ func blocked(t *testing.T, s *rabbit.Server) {
 	const (
 		clients = 300
 		size    = 100_000
-		limit   = 200  // MiB
-		least   = 3000 // events, 300 MB
+		limit   = 300  // MiB
+		least   = 5000 // events, 500 MB
 	)
 	path, err := plainBinary()
 	if err != nil {
@@ -209,7 +209,7 @@ func hanging(t *testing.T, s *rabbit.Server) {
 	const (
 		count = 2000
 		size  = 100_000 // in all 200 MB
-		limit = 120     // MiB
+		limit = 150     // MiB
 	)
 	path, err := plainBinary()
 	if err != nil {
