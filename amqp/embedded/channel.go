@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -82,6 +83,12 @@ func (ch *channel) fail(fault *wire.Error, on wire.Method) {
 func (ch *channel) end() {
 	ch.endConfirms()
 	ch.mu.Lock()
+	leaving := slices.Collect(maps.Values(ch.consumers))
+	ch.mu.Unlock()
+	for _, c := range leaving {
+		c.queue.leave(c)
+	}
+	ch.mu.Lock()
 	if ch.ended {
 		ch.mu.Unlock()
 		return
@@ -95,7 +102,7 @@ func (ch *channel) end() {
 			d.consumer = nil // a classic queue takes back all at once, whoever had it
 		}
 	}
-	settleAll(unacked, requeued) // before the next single active consumer gets anything: deliver refuses those of this channel
+	settleAll(unacked, requeued) // before the next single active consumer gets anything
 	for _, c := range consumers {
 		c.queue.unsubscribe(c)
 	}

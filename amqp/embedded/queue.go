@@ -45,8 +45,9 @@ type consumer struct {
 	noAck     bool
 	exclusive bool
 	priority  int64
-	prefetch  int // 0: no limit
-	unacked   int // guarded by the queue's lock
+	prefetch  int  // 0: no limit
+	unacked   int  // guarded by the queue's lock
+	leaving   bool // its channel ends: guarded by the queue's lock
 }
 
 // dying is a message that leaves its queue for the dead letters.
@@ -216,9 +217,6 @@ func (q *queue) deliver() {
 			return
 		}
 		if !c.channel.deliver(c, i) {
-			if q.single && c.unacked > 0 {
-				return // what it has comes back in a moment, and goes to the next one first
-			}
 			q.consumers = slices.DeleteFunc(q.consumers, func(other *consumer) bool { return other == c }) // its channel is closing
 			continue
 		}
@@ -239,7 +237,7 @@ func (q *queue) pick() *consumer {
 		if q.single && at > 0 {
 			return nil
 		}
-		if !c.hasRoom() {
+		if c.leaving || !c.hasRoom() {
 			continue
 		}
 		if q.single {

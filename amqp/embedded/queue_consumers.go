@@ -35,6 +35,13 @@ func (q *queue) subscribe(c *consumer, started func()) *wire.Error {
 	return nil
 }
 
+// leave has a consumer get no more: its channel is at its end. A single active one is not followed by another until it is unsubscribed.
+func (q *queue) leave(c *consumer) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	c.leaving = true
+}
+
 // unsubscribe takes a consumer away. A queue that is to go with its last consumer goes.
 func (q *queue) unsubscribe(c *consumer) {
 	q.mu.Lock()
