@@ -18,7 +18,7 @@ type acker struct {
 	whole  bool // what is requeued goes back when the channel is closed, all at once
 
 	// open is the consumer's ctx: what is requeued when it is over waits until the consumer is cancelled. Before, the broker would send it again, behind what
-	// it had sent already.
+	// it had sent already, and count that towards the queue's delivery limit.
 	open context.Context
 
 	mu      sync.Mutex

@@ -75,7 +75,7 @@ func send(ctx context.Context, b *amqp.Broker, m router.Message) error {
 	return <-done
 }
 
-// waitFor looks again and again, for 20 seconds.
+// waitFor looks again and again, for two minutes.
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(2 * time.Minute)
@@ -351,5 +351,45 @@ func TestURLsThatCannotBe(t *testing.T) {
 	}
 	if _, err := amqp.New("amqps://x", amqp.Options{TLS: amqp.TLSOptions{CAFile: "nowhere.pem"}}); err == nil || !strings.Contains(err.Error(), "nowhere.pem") {
 		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+// What a consumer gives back when it ends was delivered once: given back before the consumer is cancelled, it would be sent to it again, and count again
+// towards the queue's delivery limit.
+func TestWhatIsGivenBackAtTheEndCountsOnce(t *testing.T) {
+	t.Parallel()
+	server := amqptest.Broker(t)
+	b := connect(t, server.URL(), amqp.Options{})
+	if err := b.Declare(t.Context(), topology); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		if err := send(t.Context(), b, message(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	begun, gone := make(chan struct{}, 100), make(chan error, 1)
+	go func() {
+		gone <- b.Consume(ctx, router.Subscription{Queue: queue, Prefetch: 10}, func(d *router.Delivery) {
+			begun <- struct{}{}
+			<-ctx.Done()
+			if err := d.Requeue(); err != nil {
+				t.Error(err)
+			}
+		})
+	}()
+	<-begun
+	waitFor(t, "not all is sent to the consumer", func() bool { q, _ := server.Queue("/", queue); return q.Unacked == 5 })
+	end()
+	if err := <-gone; err != nil {
+		t.Error(err)
+	}
+	waitFor(t, "not all is back", func() bool { return len(server.Messages("/", queue)) == 5 })
+	for _, m := range server.Messages("/", queue) {
+		if m.Headers["x-delivery-count"] != int64(1) {
+			t.Errorf("message %s: delivery count %v", m.MessageID, m.Headers["x-delivery-count"])
+		}
 	}
 }
