@@ -27,7 +27,7 @@ type Options struct {
 	Window         int           // messages published and not confirmed at most, default 2048
 	WindowBytes    int           // bytes of their bodies, default 64 MiB; a larger message goes alone
 	MinBackoff     time.Duration // before the first redial, then doubling, with jitter; default 50ms
-	MaxBackoff     time.Duration // default 5s
+	MaxBackoff     time.Duration // default 1s, which is how late a broker that comes back may be noticed
 }
 
 // TLSOptions are for amqps URLs. The zero value trusts the system's authorities. TLS 1.2 is the least that is spoken.
@@ -45,7 +45,7 @@ func (o *Options) defaults() {
 	set(&o.Window, 2048)
 	set(&o.WindowBytes, 64<<20)
 	set(&o.MinBackoff, 50*time.Millisecond)
-	set(&o.MaxBackoff, 5*time.Second)
+	set(&o.MaxBackoff, time.Second)
 }
 
 func set[T comparable](field *T, value T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -53,12 +54,16 @@ func (l *logFlags) logger(c *console, cmd *cobra.Command) (*zap.Logger, error) {
 
 // logHooks is the log's listener on what happens to events. What happens to every event is at level debug.
 func logHooks(log *zap.Logger) router.Hooks {
+	lost := newSeldom(10 * time.Second)
 	return router.Hooks{
 		Connected: func(role, url string) {
+			lost.forget(role)
 			log.Info("connected to the broker", zap.String("for", role), zap.String("url", url))
 		},
 		Disconnected: func(role string, err error) {
-			log.Warn("lost the broker, dialling again", zap.String("for", role), zap.Error(err))
+			if lost.now(role, err.Error()) {
+				log.Warn("lost the broker, dialling again", zap.String("for", role), zap.Error(err))
+			}
 		},
 		Blocked: func(reason string) {
 			if reason == "" {
@@ -103,6 +108,39 @@ func logHooks(log *zap.Logger) router.Hooks {
 			log.Warn("problem, to be tried again", zap.String("where", where), zap.Error(err))
 		},
 	}
+}
+
+// seldom keeps what is said again and again from filling the log.
+type seldom struct {
+	every time.Duration
+	mu    sync.Mutex
+	said  map[string]saying // by subject
+}
+
+type saying struct {
+	text string
+	when time.Time
+}
+
+func newSeldom(every time.Duration) *seldom { return &seldom{every: every, said: map[string]saying{}} }
+
+// now tells whether the text is to be said of the subject: where it is not the last one, or was said long ago.
+func (s *seldom) now(subject, text string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := s.said[subject]
+	if last.text == text && time.Since(last.when) < s.every {
+		return false
+	}
+	s.said[subject] = saying{text, time.Now()}
+	return true
+}
+
+// forget has the next text about the subject said.
+func (s *seldom) forget(subject string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.said, subject)
 }
 
 // eventField names an event in a log line.
