@@ -68,7 +68,8 @@ func newNode(program, folder string) (*node, error) {
 			return nil, err
 		}
 	}
-	config := "loopback_users = none\nvm_memory_high_watermark.absolute = 1GB\ndisk_free_limit.absolute = 50MB\n"
+	// The limit of messages is what it is by default since RabbitMQ 4.
+	config := "loopback_users = none\nvm_memory_high_watermark.absolute = 1GB\ndisk_free_limit.absolute = 50MB\nmax_message_size = 16777216\n"
 	if err := os.WriteFile(filepath.Join(folder, "rabbitmq.conf"), []byte(config), 0o600); err != nil {
 		return nil, err
 	}
