@@ -228,7 +228,9 @@ func recorded(ctx context.Context, s *session, queue string) ([][]byte, error) {
 	d := lane{conn: s.conn}
 	defer d.close()
 	for {
+		answered := s.ask()
 		records, err := look(&d, queue)
+		answered()
 		switch {
 		case hasCode(err, amqp091.NotFound):
 			return nil, nil

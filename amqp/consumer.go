@@ -82,6 +82,8 @@ const consumerTag = "eventrouter"
 
 // run consumes on one connection. It returns nil when ctx is over and what was in hand is settled.
 func (sub *subscription) run(ctx context.Context, s *session) error {
+	answered := s.ask()
+	defer answered()
 	ch, err := s.conn.Channel()
 	if err != nil {
 		return err
@@ -99,6 +101,7 @@ func (sub *subscription) run(ctx context.Context, s *session) error {
 	if err != nil {
 		return fmt.Errorf("queue %q: %w", sub.Queue, err)
 	}
+	answered()
 	if sub.deliver(ctx, deliveries, acker) {
 		sub.drain(ch, s, acker, deliveries)
 		return nil

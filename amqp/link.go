@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
@@ -25,6 +26,7 @@ type link struct {
 	endpoints []endpoint
 	options   *Options
 	setup     func(context.Context, *session) error // before a session is given out; may be nil
+	patience  patience
 
 	mu      sync.Mutex
 	current *session      // nil while there is none
@@ -38,6 +40,9 @@ type session struct {
 	raw  *bufferedConn
 	url  string        // without its password
 	over chan struct{} // closed when the connection is lost
+
+	patience   *patience    // of the link
+	unanswered atomic.Int64 // for how long the broker had not answered, when the connection was given up for that
 }
 
 func newLink(role string, endpoints []endpoint, o *Options, setup func(context.Context, *session) error) *link {
@@ -58,8 +63,12 @@ func (l *link) run(ctx context.Context) {
 		if hook := l.options.Hooks.Disconnected; hook != nil {
 			hook(l.role, err)
 		}
-		if time.Since(began) > l.options.MaxBackoff {
+		lasted := time.Since(began)
+		if lasted > l.options.MaxBackoff {
 			backoff.reset()
+		}
+		if lasted > patienceAfter {
+			l.patience.reset()
 		}
 		backoff.wait(ctx)
 	}
@@ -75,7 +84,7 @@ func (l *link) connect(ctx context.Context, e *endpoint) error {
 	closed := s.conn.NotifyClose(make(chan *amqp091.Error, 1))
 	if l.setup != nil {
 		if err := l.prepare(ctx, s, closed); err != nil {
-			return fmt.Errorf("%s: %w", e.redacted, err)
+			return fmt.Errorf("%s: %w", e.redacted, s.explain(err))
 		}
 	}
 	if hook := l.options.Hooks.Connected; hook != nil {
@@ -86,7 +95,7 @@ func (l *link) connect(ctx context.Context, e *endpoint) error {
 	case <-ctx.Done():
 		return nil
 	case reason := <-closed:
-		err := fmt.Errorf("%s: connection lost: %w", e.redacted, closeReason(reason))
+		err := fmt.Errorf("%s: connection lost: %w", e.redacted, s.explain(closeReason(reason)))
 		l.set(nil, err) // before the close, which takes its time
 		return err
 	}
@@ -108,6 +117,14 @@ func (l *link) prepare(ctx context.Context, s *session, closed <-chan *amqp091.E
 	}
 }
 
+// explain says why a connection was given up that the broker did not answer on.
+func (s *session) explain(err error) error {
+	if limit := s.unanswered.Load(); limit > 0 {
+		return fmt.Errorf("the broker has not answered for %s", time.Duration(limit))
+	}
+	return err
+}
+
 func closeReason(e *amqp091.Error) error {
 	if e == nil {
 		return errors.New("closed")
@@ -116,7 +133,7 @@ func closeReason(e *amqp091.Error) error {
 }
 
 func (l *link) dial(ctx context.Context, e *endpoint) (*session, error) {
-	s := &session{url: e.redacted, over: make(chan struct{})}
+	s := &session{url: e.redacted, over: make(chan struct{}), patience: &l.patience}
 	config := e.config
 	config.Properties = amqp091.NewConnectionProperties()
 	config.Properties.SetClientConnectionName(l.options.Name + " " + l.role)

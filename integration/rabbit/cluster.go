@@ -19,7 +19,7 @@ import (
 )
 
 // Cluster is a cluster of three RabbitMQ 4 in containers. A node that cannot reach another one stops serving until it can (pause_minority), and counts
-// the others as gone when it has not heard of them for some ten seconds.
+// the others as gone when it has not heard of them for some ten seconds. How long it waits for a node that was killed is as docs/reliability.md advises.
 type Cluster struct {
 	URL   string // of all nodes, with commas between them
 	Nodes []*Server
@@ -65,7 +65,7 @@ func startCluster(ctx context.Context) (*Cluster, error) {
 	if _, err := engine.NetworkCreate(ctx, c.net, client.NetworkCreateOptions{Labels: map[string]string{owner: strconv.Itoa(os.Getpid())}}); err != nil {
 		return nil, err
 	}
-	conf := "cluster_partition_handling = pause_minority\ncluster_formation.peer_discovery_backend = classic_config\nnet_ticktime = 8\n"
+	conf := "cluster_partition_handling = pause_minority\ncluster_formation.peer_discovery_backend = classic_config\nnet_ticktime = 8\nraft.adaptive_failure_detector.poll_interval = 1000\n"
 	for i := range clusterSize {
 		conf += fmt.Sprintf("cluster_formation.classic_config.nodes.%d = rabbit@node%d\n", i+1, i)
 	}
@@ -75,7 +75,7 @@ func startCluster(ctx context.Context) (*Cluster, error) {
 		s, err := startContainer(ctx, engine, image,
 			testcontainers.WithConfigModifier(func(c *container.Config) { c.Hostname = host }),
 			tcnetwork.WithNetworkName([]string{host}, c.net),
-			testcontainers.WithEnv(map[string]string{"RABBITMQ_ERLANG_COOKIE": "eventrouter"}),
+			testcontainers.WithEnv(map[string]string{"RABBITMQ_ERLANG_COOKIE": "eventrouter", "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel net_setuptime 1"}),
 			testcontainers.WithFiles(testcontainers.ContainerFile{Reader: strings.NewReader(conf), ContainerFilePath: "/etc/rabbitmq/conf.d/10-cluster.conf", FileMode: 0o644}),
 		)
 		if err != nil {
