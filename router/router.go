@@ -185,7 +185,7 @@ func (t *task) key(p *plan.Pipeline) (key string, owed bool) {
 	if t.leftover != nil {
 		return p.QueueName, slices.Contains(t.leftover.Pipelines, p.Name)
 	}
-	return p.Name, p.Feed == plan.ByRouter
+	return p.QueueName, p.Feed == plan.ByRouter
 }
 
 // A queue counts as empty when it was found so for a while: events that are on their way to it may take a moment.

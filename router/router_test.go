@@ -76,7 +76,7 @@ func TestAnEventIsPublishedOnceForAllPipelinesThatWantIt(t *testing.T) {
 	got := keys(m)
 	slices.Sort(got)
 	// archive is fed by the broker itself, and billing is named by two rules.
-	if m.Exchange != "shop.matched" || !m.Mandatory || !slices.Equal(got, []string{"alarm", "billing"}) {
+	if m.Exchange != "shop.matched" || !m.Mandatory || !slices.Equal(got, []string{"shop.alarm", "shop.billing"}) {
 		t.Errorf("published %+v", m)
 	}
 	if m.Trail.Type != "order.created" || m.Trail.Exchange != "shop.events" {

@@ -20,7 +20,7 @@ import (
 	"github.com/eventrouter/eventrouter/rules"
 )
 
-// Pair is two rules files without their version and name.
+// Pair is two rules files without their version and name, which is NAME in them.
 type Pair struct {
 	Name     string
 	Old, New string
@@ -56,7 +56,7 @@ rules:
   - {name: orders, type: order.*, pipelines: [billing]}
   - {name: mails, type: "#", where: "type.startsWith('mail') || data.n == 7", pipelines: [mail, both]}
 `},
-	{"a pipeline is renamed and another comes", `
+	{"a pipeline and queues are renamed, and another pipeline comes", `
 pipelines: {all: {}, charge: {}, mail: {}}
 rules:
   - {name: all, pipelines: [all]}
@@ -64,7 +64,7 @@ rules:
   - {name: mails, type: mail.*, match: {data: {n: [{exists: true}]}}, pipelines: [mail]}
 `, `
 exchanges: {events: {}, audit: {}}
-pipelines: {all: {}, billing: {}, mail: {}, more: {}}
+pipelines: {all: {queue: {name: NAME.everything}}, billing: {}, mail: {queue: {name: NAME.post}}, more: {}}
 rules:
   - {name: all, pipelines: [all]}
   - {name: orders, type: order.*, pipelines: [billing]}
@@ -76,7 +76,8 @@ rules:
 // Compile makes the plan of rules.
 func Compile(t testing.TB, name, text string) *plan.Plan {
 	t.Helper()
-	file, problems := rules.Parse(rules.Source{Name: "rules.yaml", Text: []byte("version: 1\nname: " + name + "\n" + text)})
+	text = "version: 1\nname: " + name + "\n" + strings.ReplaceAll(text, "NAME", name)
+	file, problems := rules.Parse(rules.Source{Name: "rules.yaml", Text: []byte(text)})
 	if file == nil {
 		t.Fatal(problems)
 	}
