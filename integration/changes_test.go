@@ -38,3 +38,19 @@ func TestAServiceIsReloadedWhileEventsFlow(t *testing.T) {
 		}
 	}
 }
+
+func TestTwoRoutersAtOnce(t *testing.T) {
+	t.Parallel()
+	rounds := changes.Setting(t, "EVENTROUTER_TEST_ROUNDS", 1)
+	for _, v := range []rabbit.Version{rabbit.V4, rabbit.V3} {
+		for _, pair := range changes.Pairs {
+			t.Run(fmt.Sprintf("%s, %s", v, pair.Name), func(t *testing.T) {
+				t.Parallel()
+				s := server(t, v)
+				for range rounds {
+					changes.TwoAtOnce(t, s.URL, s.Management, newName(), pair)
+				}
+			})
+		}
+	}
+}
