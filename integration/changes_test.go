@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/eventrouter/eventrouter/integration/changes"
@@ -24,6 +25,18 @@ func TestAChangeThatIsKilledIsFinishedByTheNext(t *testing.T) {
 			t.Logf("killed up to operation %d", steps)
 		})
 	}
+}
+
+func TestAChangeOfRandomRulesThatIsKilledIsFinishedByTheNext(t *testing.T) {
+	t.Parallel()
+	s := server(t, rabbit.V4)
+	step := changes.Setting(t, "EVENTROUTER_TEST_KILL_STEP", 40)
+	pair := changes.RandomPair(t)
+	steps := rand.IntN(step)
+	for !changes.Interrupt(t, s.URL, s.Management, newName(), pair, steps, steps%2 == 1) && !t.Failed() {
+		steps += step
+	}
+	t.Logf("killed up to operation %d", steps)
 }
 
 func TestAServiceIsReloadedWhileEventsFlow(t *testing.T) {
