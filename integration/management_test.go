@@ -30,7 +30,7 @@ func TestDriftIsTold(t *testing.T) {
 			changes.Compare(t, s.Management, p)
 
 			byHand(t, s.URL, name)
-			client, err := management.New(s.Management, "/")
+			client, err := management.New(s.Management, "/", management.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -4,12 +4,15 @@ package management
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 )
 
@@ -27,8 +30,13 @@ type Client struct {
 	http  http.Client
 }
 
+// Options say how the API is reached. The zero value works.
+type Options struct {
+	CAFile string // PEM, for https: the certificates that sign the API's; default: the system's authorities
+}
+
 // New makes a client of the API at address, an http or https URL with user and password in it (guest without them). Nothing is asked yet.
-func New(address, vhost string) (*Client, error) {
+func New(address, vhost string, o Options) (*Client, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, errors.New("the URL of the management API cannot be read") // the parser's words would show the password
@@ -40,8 +48,33 @@ func New(address, vhost string) (*Client, error) {
 	if user == nil {
 		user = url.UserPassword("guest", "guest")
 	}
+	c := &Client{base: u, user: user, vhost: vhost, http: http.Client{Timeout: Timeout}}
+	if o.CAFile != "" {
+		if err := c.trust(o.CAFile); err != nil {
+			return nil, err
+		}
+	}
 	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	return &Client{base: u, user: user, vhost: vhost, http: http.Client{Timeout: Timeout}}, nil
+	return c, nil
+}
+
+// trust has the API's certificate checked against those of a file.
+func (c *Client) trust(path string) error {
+	if c.base.Scheme != "https" {
+		return fmt.Errorf("certificates are for https://, and the URL is %s", c.base.Redacted())
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return err // it names the path
+	}
+	authorities := x509.NewCertPool()
+	if !authorities.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("no certificate in PEM in %q", path)
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities}
+	c.http.Transport = t
+	return nil
 }
 
 // Found is what is on a virtual host.

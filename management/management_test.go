@@ -1,9 +1,13 @@
 package management_test
 
 import (
+	"encoding/pem"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -34,7 +38,7 @@ func TestErrorsNameTheURLWithoutItsPassword(t *testing.T) {
 // told looks through the API at url, and checks what its error says.
 func told(t *testing.T, url string, wants ...string) {
 	t.Helper()
-	client, err := management.New(url, "a/b")
+	client, err := management.New(url, "a/b", management.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,8 +59,40 @@ func told(t *testing.T, url string, wants ...string) {
 func TestAWrongURLIsRefusedWithoutItsPassword(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"amqp://ann:secret@host", "host:15672", "http://ann:secret@ho st:1", ""} {
-		if _, err := management.New(url, "/"); err == nil || strings.Contains(err.Error(), "secret") {
+		if _, err := management.New(url, "/", management.Options{}); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v", url, err)
+		}
+	}
+}
+
+func TestWhatSignsTheCertificate(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "[]") }))
+	defer server.Close()
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	file := func(name string, text []byte) string {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	right := file("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	client, err := management.New(server.URL, "/", management.Options{CAFile: right})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Look(t.Context()); err != nil {
+		t.Errorf("by its own certificate: %v", err)
+	}
+	told(t, strings.Replace(server.URL, "://", "://ann:secret@", 1), "certificate signed by unknown authority")
+	for _, c := range []struct{ url, path, want string }{
+		{server.URL, "nowhere.pem", "nowhere.pem: no such file"},
+		{server.URL, file("empty.pem", []byte("x")), "no certificate in PEM in"},
+		{"http://ann:secret@host", right, "certificates are for https://, and the URL is http://"},
+	} {
+		if _, err := management.New(c.url, "/", management.Options{CAFile: c.path}); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: want %q, got %v", c.path, c.want, err)
 		}
 	}
 }
