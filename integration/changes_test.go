@@ -30,7 +30,7 @@ func TestAChangeThatIsKilledIsFinishedByTheNext(t *testing.T) {
 func TestAChangeOfRandomRulesThatIsKilledIsFinishedByTheNext(t *testing.T) {
 	t.Parallel()
 	s := server(t, rabbit.V4)
-	step := changes.Setting(t, "EVENTROUTER_TEST_KILL_STEP", 40)
+	step := changes.Setting(t, "EVENTROUTER_TEST_KILL_STEP", 60)
 	pair := changes.RandomPair(t)
 	steps := rand.IntN(step)
 	for !changes.Interrupt(t, s.URL, s.Management, newName(), pair, steps, steps%2 == 1) && !t.Failed() {

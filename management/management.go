@@ -104,6 +104,18 @@ type Queue struct {
 	Arguments      map[string]any `json:"arguments"`
 	Policy         string         `json:"policy"`          // the name of the one in force; "" without one
 	OperatorPolicy string         `json:"operator_policy"` // likewise
+	Effective      Definition     `json:"effective_policy_definition"`
+}
+
+// Definition is what the policies in force on a queue set together.
+type Definition map[string]any
+
+// UnmarshalJSON takes no definition for an empty one: versions of RabbitMQ write it as {}, [] or "".
+func (d *Definition) UnmarshalJSON(data []byte) error {
+	if len(data) == 0 || data[0] != '{' {
+		return nil
+	}
+	return json.Unmarshal(data, (*map[string]any)(d))
 }
 
 // Binding is a binding as the API tells of it. One from the default exchange has no Source.
@@ -120,7 +132,7 @@ func (c *Client) Look(ctx context.Context) (*Found, error) {
 	var f Found
 	err := c.get(ctx, "exchanges", "name,type,durable,auto_delete,internal,arguments,policy", &f.Exchanges)
 	if err == nil {
-		err = c.get(ctx, "queues", "name,durable,auto_delete,exclusive,arguments,policy,operator_policy", &f.Queues)
+		err = c.get(ctx, "queues", "name,durable,auto_delete,exclusive,arguments,policy,operator_policy,effective_policy_definition", &f.Queues)
 	}
 	if err == nil {
 		err = c.get(ctx, "bindings", "source,destination,destination_type,routing_key,arguments", &f.Bindings)

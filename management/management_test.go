@@ -108,7 +108,8 @@ func TestDrift(t *testing.T) {
 	found := &management.Found{
 		Exchanges: []management.Exchange{{Name: "events", Kind: "topic", Durable: true, Policy: "p"}},
 		Queues: []management.Queue{
-			{Name: "a", Durable: true, Arguments: map[string]any{"x-message-ttl": float64(420000), "x-consumer-timeout": float64(5)}},
+			{Name: "a", Durable: true, Arguments: map[string]any{"x-message-ttl": float64(420000), "x-consumer-timeout": float64(5)},
+				Policy: "p", OperatorPolicy: "o", Effective: management.Definition{"max-length": float64(3), "dead-letter-exchange": "x"}},
 			{Name: "their queue"},
 		},
 		Bindings: []management.Binding{
@@ -122,6 +123,7 @@ func TestDrift(t *testing.T) {
 	want := []management.Difference{
 		{Kind: "exchange", Name: "events", Detail: `policy "p" is in force`},
 		{Kind: "queue", Name: "a", Detail: "x-consumer-timeout: none → 5"},
+		{Kind: "queue", Name: "a", Detail: `policy "p" and operator policy "o" are in force: dead-letter-exchange "x", max-length 3`},
 		{Kind: "queue", Name: "b", Detail: "applied, and not on the broker"},
 		{Kind: "binding", Name: `events → a with "y"`, Detail: "applied, and not on the broker"},
 		{Kind: "binding", Name: `events → a with "hand"`, Detail: "on the broker, and not applied"},
