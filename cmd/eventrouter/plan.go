@@ -44,6 +44,9 @@ EVENTROUTER_BROKER.`,
 			if err := output.validate(cmd); err != nil {
 				return err
 			}
+			if offline && exitCode {
+				return usagef(cmd, "--offline asks no broker, and so cannot tell --exit-code of a difference")
+			}
 			_, p, err := named.load(c, cmd, nil)
 			if err != nil {
 				return err
