@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -39,7 +40,7 @@ type Options struct {
 func New(address, vhost string, o Options) (*Client, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return nil, errors.New("the URL of the management API cannot be read") // the parser's words would show the password
+		return nil, errors.New("the URL of the management API cannot be read: write http://user:password@host:15672, with special characters as %XX") // the parser's words would show the password
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("the URL of the management API has to be http://HOST:PORT or https://HOST:PORT, not %q", u.Redacted())
@@ -158,6 +159,9 @@ func (c *Client) get(ctx context.Context, kind, columns string, into any) error 
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // without the URL, which is named already
+		}
+		if strings.Contains(err.Error(), "malformed HTTP response") {
+			err = fmt.Errorf("%w; the management API has another port than AMQP, as a rule 15672", err)
 		}
 		return fmt.Errorf("asking %s: %w", shown, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/pem"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -63,6 +64,28 @@ func TestAWrongURLIsRefusedWithoutItsPassword(t *testing.T) {
 			t.Errorf("%q: %v", url, err)
 		}
 	}
+}
+
+// A port that speaks AMQP is told from one that speaks HTTP.
+func TestTheWrongPortIsNamed(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 8))
+			_, _ = io.WriteString(c, "AMQP\x00\x00\x09\x01")
+			_ = c.Close()
+		}
+	}()
+	told(t, "http://"+l.Addr().String(), "another port than AMQP")
 }
 
 func TestWhatSignsTheCertificate(t *testing.T) {

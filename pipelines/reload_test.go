@@ -183,8 +183,12 @@ func TestTidyingUpTakesNoRulesBack(t *testing.T) {
 	if err := errors.Join(err, a.Close()); err != nil {
 		t.Fatal(err)
 	}
-	w.wait(func() bool { return strings.Contains(strings.Join(w.list(&w.problems), "\n"), router.ErrSuperseded.Error()) },
-		func() string { return fmt.Sprintf("it does not say that other rules are in force: %v", w.list(&w.problems)) })
+	w.wait(func() bool {
+		return strings.Contains(strings.Join(w.list(&w.problems), "\n"), router.ErrSuperseded.Error())
+	},
+		func() string {
+			return fmt.Sprintf("it does not say that other rules are in force: %v", w.list(&w.problems))
+		})
 	rec, err := router.Applied(t.Context(), w.broker, theirs)
 	if err != nil || rec.InForce().Digest != theirs.State().Digest {
 		t.Errorf("in force is %s: %v", rec.InForce().Digest, err)
