@@ -264,8 +264,7 @@ func (c *Change) matchName() string {
 	if c.Plan.Match == "" {
 		return ""
 	}
-	want := c.Plan.State()
-	moved := c.prior.strays(&want)
+	moved := c.prior.strays(&State{Topology: c.Plan.Topology, Match: c.Plan.Match})
 	for i := range c.Plan.Pipelines {
 		p := &c.Plan.Pipelines[i]
 		fed, there := c.prior.Pipelines[p.Name]
