@@ -350,6 +350,7 @@ func (l *live) look() error {
 		l.others = false
 		l.plan = l.plan.Running(rec)
 		l.route()
+		signal(l.tidy) // what was to be removed meanwhile was not
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func interrupt(t *testing.T, pair changes.Pair, first, step int, back bool) {
 func TestRandomRulesMeet(t *testing.T) {
 	t.Parallel()
 	turns, same := 0, 0
-	for seed := range uint64(200) {
+	for seed := range uint64(60) {
 		pair := changes.Random(seed)
 		c := plan.NewChange(&plan.Record{Applied: changes.Compile(t, "r", pair.Old).State()}, changes.Compile(t, "r", pair.New))
 		if c.Turns {
@@ -64,8 +64,8 @@ func TestRandomRulesMeet(t *testing.T) {
 			t.Fatalf("seed %d makes different pairs", seed)
 		}
 	}
-	if turns < 50 || turns > 190 || same > 50 {
-		t.Errorf("of 200 pairs %d turn, and %d take nothing away", turns, same)
+	if turns < 15 || turns > 58 || same > 15 {
+		t.Errorf("of 60 pairs %d turn, and %d take nothing away", turns, same)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // TestTwoRoutersAtOnce is done several times, as chance says who is first, and by how much.
 func TestTwoRoutersAtOnce(t *testing.T) {
 	t.Parallel()
-	rounds := changes.Setting(t, "EVENTROUTER_TEST_ROUNDS", 3)
+	rounds := changes.Setting(t, "EVENTROUTER_TEST_ROUNDS", 2)
 	for _, pair := range changes.Pairs {
 		t.Run(pair.Name, func(t *testing.T) {
 			t.Parallel()
