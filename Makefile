@@ -30,7 +30,7 @@ test: test-unit ## run all tests, with the race detector, on the embedded broker
 # The sizes that take too long for every change: see docs/testing.md.
 .PHONY: test-long
 test-long: ## run the tests on RabbitMQ with their full loads: an hour or so
-	EVENTROUTER_TEST_LONG=1 EVENTROUTER_TEST_BURST=100000 EVENTROUTER_TEST_MOVE_EVENTS=100000 EVENTROUTER_TEST_KILL_STEP=1 EVENTROUTER_TEST_RELOAD_SECONDS=60 EVENTROUTER_TEST_RELOAD_RATE=5000 \
+	EVENTROUTER_TEST_LONG=1 EVENTROUTER_TEST_BURST=100000 EVENTROUTER_TEST_MOVE_EVENTS=100000 EVENTROUTER_TEST_KILL_STEP=1 EVENTROUTER_TEST_ROUNDS=5 EVENTROUTER_TEST_RELOAD_SECONDS=60 EVENTROUTER_TEST_RELOAD_RATE=5000 \
 		$(GO) test -timeout 3h ./integration
 
 .PHONY: soak

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/eventrouter/eventrouter/integration/changes"
@@ -26,6 +27,18 @@ func TestAChangeThatIsKilledIsFinishedByTheNext(t *testing.T) {
 	}
 }
 
+func TestAChangeOfRandomRulesThatIsKilledIsFinishedByTheNext(t *testing.T) {
+	t.Parallel()
+	s := server(t, rabbit.V4)
+	step := changes.Setting(t, "EVENTROUTER_TEST_KILL_STEP", 60)
+	pair := changes.RandomPair(t)
+	steps := rand.IntN(step)
+	for !changes.Interrupt(t, s.URL, s.Management, newName(), pair, steps, steps%2 == 1) && !t.Failed() {
+		steps += step
+	}
+	t.Logf("killed up to operation %d", steps)
+}
+
 func TestAServiceIsReloadedWhileEventsFlow(t *testing.T) {
 	t.Parallel()
 	seconds := changes.Setting(t, "EVENTROUTER_TEST_RELOAD_SECONDS", 3)
@@ -34,6 +47,22 @@ func TestAServiceIsReloadedWhileEventsFlow(t *testing.T) {
 		for _, pair := range changes.Pairs {
 			t.Run(fmt.Sprintf("%s, %s", v, pair.Name), func(t *testing.T) {
 				changes.Reload(t, server(t, v).URL, newName(), pair, seconds, rate)
+			})
+		}
+	}
+}
+
+func TestTwoRoutersAtOnce(t *testing.T) {
+	t.Parallel()
+	rounds := changes.Setting(t, "EVENTROUTER_TEST_ROUNDS", 1)
+	for _, v := range []rabbit.Version{rabbit.V4, rabbit.V3} {
+		for _, pair := range changes.Pairs {
+			t.Run(fmt.Sprintf("%s, %s", v, pair.Name), func(t *testing.T) {
+				t.Parallel()
+				s := server(t, v)
+				for range rounds {
+					changes.TwoAtOnce(t, s.URL, s.Management, newName(), pair)
+				}
 			})
 		}
 	}

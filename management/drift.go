@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/eventrouter/eventrouter/router/plan"
 )
@@ -57,7 +58,7 @@ func exchangeDrift(want *plan.Exchange, is *Exchange) []Difference {
 		details = append(details, "internal: publishers are refused")
 	}
 	details = append(details, argumentDrift(want.Arguments, is.Arguments)...)
-	return differences("exchange", want.Name, append(details, policies(is.Policy, "")...))
+	return differences("exchange", want.Name, append(details, policies(is.Policy, "", nil)...))
 }
 
 func queueDrift(want *plan.Queue, is *Queue) []Difference {
@@ -66,7 +67,7 @@ func queueDrift(want *plan.Queue, is *Queue) []Difference {
 	}
 	details := flags(is.Durable, is.AutoDelete, is.Exclusive)
 	details = append(details, argumentDrift(want.Arguments, is.Arguments)...)
-	return differences("queue", want.Name, append(details, policies(is.Policy, is.OperatorPolicy)...))
+	return differences("queue", want.Name, append(details, policies(is.Policy, is.OperatorPolicy, is.Effective)...))
 }
 
 func differences(kind, name string, details []string) (out []Difference) {
@@ -90,14 +91,29 @@ func flags(durable, autoDelete, exclusive bool) (out []string) {
 	return out
 }
 
-func policies(policy, operator string) (out []string) {
+// policies tells which are in force, and what they set together, where that is known.
+func policies(policy, operator string, sets Definition) []string {
+	var names, values []string
 	if policy != "" {
-		out = append(out, fmt.Sprintf("policy %q is in force", policy))
+		names = append(names, fmt.Sprintf("policy %q", policy))
 	}
 	if operator != "" {
-		out = append(out, fmt.Sprintf("operator policy %q is in force", operator))
+		names = append(names, fmt.Sprintf("operator policy %q", operator))
 	}
-	return out
+	if len(names) == 0 {
+		return nil
+	}
+	said := names[0] + " is in force"
+	if len(names) > 1 {
+		said = strings.Join(names, " and ") + " are in force"
+	}
+	for _, name := range slices.Sorted(maps.Keys(sets)) {
+		values = append(values, name+" "+text(sets, name))
+	}
+	if len(values) > 0 {
+		said += ": " + strings.Join(values, ", ")
+	}
+	return []string{said}
 }
 
 // argumentDrift compares values as texts: numbers from JSON are of another type.

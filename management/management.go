@@ -4,12 +4,16 @@ package management
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"strings"
 	"time"
 )
 
@@ -27,11 +31,16 @@ type Client struct {
 	http  http.Client
 }
 
+// Options say how the API is reached. The zero value works.
+type Options struct {
+	CAFile string // PEM, for https: the certificates that sign the API's; default: the system's authorities
+}
+
 // New makes a client of the API at address, an http or https URL with user and password in it (guest without them). Nothing is asked yet.
-func New(address, vhost string) (*Client, error) {
+func New(address, vhost string, o Options) (*Client, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return nil, errors.New("the URL of the management API cannot be read") // the parser's words would show the password
+		return nil, errors.New("the URL of the management API cannot be read: write http://user:password@host:15672, with special characters as %XX") // the parser's words would show the password
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("the URL of the management API has to be http://HOST:PORT or https://HOST:PORT, not %q", u.Redacted())
@@ -40,8 +49,33 @@ func New(address, vhost string) (*Client, error) {
 	if user == nil {
 		user = url.UserPassword("guest", "guest")
 	}
+	c := &Client{base: u, user: user, vhost: vhost, http: http.Client{Timeout: Timeout}}
+	if o.CAFile != "" {
+		if err := c.trust(o.CAFile); err != nil {
+			return nil, err
+		}
+	}
 	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	return &Client{base: u, user: user, vhost: vhost, http: http.Client{Timeout: Timeout}}, nil
+	return c, nil
+}
+
+// trust has the API's certificate checked against those of a file.
+func (c *Client) trust(path string) error {
+	if c.base.Scheme != "https" {
+		return fmt.Errorf("certificates are for https://, and the URL is %s", c.base.Redacted())
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return err // it names the path
+	}
+	authorities := x509.NewCertPool()
+	if !authorities.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("no certificate in PEM in %q", path)
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities}
+	c.http.Transport = t
+	return nil
 }
 
 // Found is what is on a virtual host.
@@ -71,6 +105,18 @@ type Queue struct {
 	Arguments      map[string]any `json:"arguments"`
 	Policy         string         `json:"policy"`          // the name of the one in force; "" without one
 	OperatorPolicy string         `json:"operator_policy"` // likewise
+	Effective      Definition     `json:"effective_policy_definition"`
+}
+
+// Definition is what the policies in force on a queue set together.
+type Definition map[string]any
+
+// UnmarshalJSON takes no definition for an empty one: versions of RabbitMQ write it as {}, [] or "".
+func (d *Definition) UnmarshalJSON(data []byte) error {
+	if len(data) == 0 || data[0] != '{' {
+		return nil
+	}
+	return json.Unmarshal(data, (*map[string]any)(d))
 }
 
 // Binding is a binding as the API tells of it. One from the default exchange has no Source.
@@ -87,7 +133,7 @@ func (c *Client) Look(ctx context.Context) (*Found, error) {
 	var f Found
 	err := c.get(ctx, "exchanges", "name,type,durable,auto_delete,internal,arguments,policy", &f.Exchanges)
 	if err == nil {
-		err = c.get(ctx, "queues", "name,durable,auto_delete,exclusive,arguments,policy,operator_policy", &f.Queues)
+		err = c.get(ctx, "queues", "name,durable,auto_delete,exclusive,arguments,policy,operator_policy,effective_policy_definition", &f.Queues)
 	}
 	if err == nil {
 		err = c.get(ctx, "bindings", "source,destination,destination_type,routing_key,arguments", &f.Bindings)
@@ -113,6 +159,9 @@ func (c *Client) get(ctx context.Context, kind, columns string, into any) error 
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // without the URL, which is named already
+		}
+		if strings.Contains(err.Error(), "malformed HTTP response") {
+			err = fmt.Errorf("%w; the management API has another port than AMQP, as a rule 15672", err)
 		}
 		return fmt.Errorf("asking %s: %w", shown, err)
 	}

@@ -338,7 +338,7 @@ func (l *live) look() error {
 		return err
 	}
 	l.followMoves(rec)
-	switch ours := rec.InForce().Digest == l.plan.State().Digest || rec.Next != nil && rec.Next.Digest == l.plan.State().Digest; {
+	switch ours := l.ours(rec); {
 	case !ours && !l.others:
 		l.others = true
 		l.problem("rules", fmt.Errorf("%w by %s at %s: this process routes no more events until its own are in force again", router.ErrSuperseded, rec.By, rec.At.Format(time.RFC3339)))
@@ -350,8 +350,15 @@ func (l *live) look() error {
 		l.others = false
 		l.plan = l.plan.Running(rec)
 		l.route()
+		signal(l.tidy) // what was to be removed meanwhile was not
 	}
 	return nil
+}
+
+// ours reports whether our plan is in force, or is being applied.
+func (l *live) ours(rec *plan.Record) bool {
+	digest := l.plan.State().Digest
+	return rec.InForce().Digest == digest || rec.Next != nil && rec.Next.Digest == digest
 }
 
 // tidyWait is the time between attempts at removing what is stale.
@@ -378,7 +385,21 @@ func (l *live) again() error {
 	if l.others {
 		return nil
 	}
-	a, err := router.Begin(l.ctx, l.Broker, l.plan, l.Service.Apply)
+	o := l.Service.Apply
+	o.Check = func(ctx context.Context, lock router.Lock, c *plan.Change) error {
+		if c.Before != nil && !l.ours(c.Before) {
+			return router.ErrSuperseded // not heard of yet, perhaps as we waited for the lock: theirs are not taken back
+		}
+		if check := l.Service.Apply.Check; check != nil {
+			return check(ctx, lock, c)
+		}
+		return nil
+	}
+	a, err := router.Begin(l.ctx, l.Broker, l.plan, o)
+	if errors.Is(err, router.ErrSuperseded) {
+		signal(l.heard)
+		return nil
+	}
 	if err != nil {
 		return err
 	}

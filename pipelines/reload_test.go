@@ -158,3 +158,39 @@ rules: [{name: r, type: t, pipelines: [p]}]
 		})
 	}
 }
+
+// Others apply their rules just when a service wants to remove what its last change left over, and waits for them: it does not put its own rules back.
+func TestTidyingUpTakesNoRulesBack(t *testing.T) {
+	t.Parallel()
+	var service *pipelines.Service
+	nothing := func(context.Context, router.Event) error { return nil }
+	w := newWorld(t, "pipelines: {p: {}, gone: {}}\nrules: [{name: r, pipelines: [p, gone]}]\n",
+		handlers{"p": nothing, "gone": nothing}, func(s *pipelines.Service) { service = s })
+	if err := service.Reload(t.Context(), pipelines.Update{Plan: w.replan("pipelines: {p: {}}\nrules: [{name: r, pipelines: [p]}]\n")}); err != nil {
+		t.Fatal(err)
+	}
+	theirs := w.replan("pipelines: {p: {}}\nrules: [{name: r, type: theirs, pipelines: [p]}]\n")
+	a, err := router.Begin(t.Context(), w.broker, theirs, router.ApplyOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumers := func() int { q, _ := w.server.Queue("/", "test.gone"); return q.Consumers }
+	w.wait(func() bool { return consumers() == 0 }, func() string { return "the pipeline that is gone does not end" })
+	if err := a.Add(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = a.Remove(t.Context())
+	if err := errors.Join(err, a.Close()); err != nil {
+		t.Fatal(err)
+	}
+	w.wait(func() bool {
+		return strings.Contains(strings.Join(w.list(&w.problems), "\n"), router.ErrSuperseded.Error())
+	},
+		func() string {
+			return fmt.Sprintf("it does not say that other rules are in force: %v", w.list(&w.problems))
+		})
+	rec, err := router.Applied(t.Context(), w.broker, theirs)
+	if err != nil || rec.InForce().Digest != theirs.State().Digest {
+		t.Errorf("in force is %s: %v", rec.InForce().Digest, err)
+	}
+}

@@ -29,6 +29,8 @@ func (b *broker) Redeclare(context.Context) error {
 	return nil
 }
 
+func (b *broker) Depth(context.Context, string) (int, error) { return 0, nil }
+
 func (b *broker) Publish(_ context.Context, m router.Message, done func(error)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

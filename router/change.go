@@ -333,6 +333,13 @@ func (a *Application) report(kind, name, why string) {
 // dropQueue deletes a queue that nobody needs any more.
 func (a *Application) dropQueue(ctx context.Context, s *plan.Step) error {
 	if s.Later {
+		if events, _, there, err := a.lock.Count(ctx, s.DropQueue); err != nil || !there {
+			return err
+		} else if events > 0 {
+			a.report("queue", s.DropQueue, holds(events)+" that came before the change: 'run' sends them to their pipelines")
+		} else {
+			a.report("queue", s.DropQueue, "events may still be on their way to it: the next change deletes it, or the next 'apply'")
+		}
 		a.keep(s)
 		return nil
 	}
@@ -377,16 +384,21 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+func holds(events int) string {
+	if events == 1 {
+		return "it holds 1 event"
+	}
+	return fmt.Sprintf("it holds %d events", events)
+}
+
 // needed says why a queue has to be kept; "" where it has not.
 func (a *Application) needed(ctx context.Context, s *plan.Step) (string, error) {
 	events, consumers, there, err := a.lock.Count(ctx, s.DropQueue)
 	switch {
 	case err != nil || !there:
 		return "", err
-	case events == 1:
-		return "it holds 1 event", nil
 	case events > 0:
-		return fmt.Sprintf("it holds %d events", events), nil
+		return holds(events), nil
 	case consumers > 0:
 		return "somebody consumes it", nil
 	}

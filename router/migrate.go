@@ -61,10 +61,18 @@ func (a *Application) findReshaped(ctx context.Context) error {
 		return nil
 	}
 	err := a.lock.Declare(ctx, plan.Topology{Queues: asked})
-	if err == nil || !a.options.Migrate {
-		return err
+	if err == nil {
+		return nil
 	}
 	shapes, others := shapeErrors(err)
+	if !a.options.Migrate {
+		for _, e := range shapes {
+			if was, want := a.Change.Retyped(e.Name); e.Kind == "queue" && was != want {
+				e.Argument, e.Is, e.Want = "x-queue-type", was, want // what the rules say, and not one of the arguments that come of it
+			}
+		}
+		return err
+	}
 	for _, e := range shapes {
 		at := slices.IndexFunc(asked, func(q plan.Queue) bool { return q.Name == e.Name })
 		if at < 0 || e.Kind != "queue" {

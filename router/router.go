@@ -31,16 +31,26 @@ type Router struct {
 type task struct {
 	plan     *plan.Plan
 	leftover *plan.Leftover
-	pending  sync.WaitGroup // events taken and not handed over yet
+	had      func(exchange, kind string) bool // of a leftover: the broker has taken such an event to a pipeline
+	pending  sync.WaitGroup                   // events taken and not handed over yet
+}
+
+func newTask(p *plan.Plan, leftover *plan.Leftover) *task {
+	t := &task{plan: p, leftover: leftover}
+	if leftover != nil {
+		t.had = leftover.Delivered()
+	}
+	return t
 }
 
 // Follow has a running router go on by another plan, without letting go of its queue: as that of the plan, or as a leftover if one is given. It returns
 // when all events that were taken before are handed over, or when ctx is over.
 func (r *Router) Follow(ctx context.Context, p *plan.Plan, leftover *plan.Leftover) {
 	r.begin()
+	next := newTask(p, leftover)
 	r.mu.Lock()
 	old := r.task
-	r.task = &task{plan: p, leftover: leftover}
+	r.task = next
 	if leftover != nil && old.leftover == nil {
 		close(r.leaving)
 	}
@@ -63,7 +73,7 @@ func (r *Router) begin() {
 	if r.task != nil {
 		return
 	}
-	r.task, r.leaving = &task{plan: r.Plan, leftover: r.Leftover}, make(chan struct{})
+	r.task, r.leaving = newTask(r.Plan, r.Leftover), make(chan struct{})
 	if r.Leftover != nil {
 		close(r.leaving)
 	}
@@ -144,7 +154,7 @@ func (l *loop) route(d *Delivery) {
 		}
 	}
 	if len(l.routed.Pipelines) == 0 {
-		l.unrouted(d, t)
+		l.unrouted(d, t, noRule)
 		return
 	}
 	m := Message{Event: e, Exchange: p.Matched, Mandatory: true, Trail: Trail{Type: e.Type, Exchange: d.Exchange}}
@@ -162,6 +172,10 @@ func (l *loop) route(d *Delivery) {
 		} else {
 			m.BCC = append(m.BCC, key)
 		}
+	}
+	if fed == 0 && t.leftover != nil && !t.had(d.Exchange, e.Type) {
+		l.unrouted(d, t, noRuleThen)
+		return
 	}
 	then := func(error) { t.pending.Done() }
 	if hook := l.Hooks.Routed; hook != nil {
@@ -185,7 +199,7 @@ func (t *task) key(p *plan.Pipeline) (key string, owed bool) {
 	if t.leftover != nil {
 		return p.QueueName, slices.Contains(t.leftover.Pipelines, p.Name)
 	}
-	return p.Name, p.Feed == plan.ByRouter
+	return p.QueueName, p.Feed == plan.ByRouter
 }
 
 // A queue counts as empty when it was found so for a while: events that are on their way to it may take a moment.
@@ -213,18 +227,21 @@ func UntilEmpty(ctx context.Context, b Browser, queues ...string) {
 	}
 }
 
-// noRule is the reason on events that the router keeps aside.
-const noRule = "no rule holds for it"
+// The reasons on events that the router keeps aside.
+const (
+	noRule     = "no rule holds for it"
+	noRuleThen = "it was published before the rules changed: no rule of now holds for it but by its type, and none of then by its type alone"
+)
 
-func (l *loop) unrouted(d *Delivery, t *task) {
+func (l *loop) unrouted(d *Delivery, t *task, why string) {
 	e := d.Event
 	l.handover.Do(l.ctx, d, func(err error) {
 		t.pending.Done()
 		if hook := l.Hooks.Unrouted; hook != nil && err == nil {
-			hook(e, noRule)
+			hook(e, why)
 		}
 	}, Message{
 		Event: e, Key: t.plan.Unrouted, Mandatory: true,
-		Trail: Trail{Type: e.Type, Exchange: d.Exchange, Error: noRule},
+		Trail: Trail{Type: e.Type, Exchange: d.Exchange, Error: why},
 	})
 }

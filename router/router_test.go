@@ -76,7 +76,7 @@ func TestAnEventIsPublishedOnceForAllPipelinesThatWantIt(t *testing.T) {
 	got := keys(m)
 	slices.Sort(got)
 	// archive is fed by the broker itself, and billing is named by two rules.
-	if m.Exchange != "shop.matched" || !m.Mandatory || !slices.Equal(got, []string{"alarm", "billing"}) {
+	if m.Exchange != "shop.matched" || !m.Mandatory || !slices.Equal(got, []string{"shop.alarm", "shop.billing"}) {
 		t.Errorf("published %+v", m)
 	}
 	if m.Trail.Type != "order.created" || m.Trail.Exchange != "shop.events" {
@@ -190,5 +190,38 @@ func TestJoinedHooksAreAllCalled(t *testing.T) {
 	h.NotEvaluated(nil, "", nil)
 	if want := slices.Repeat([]string{"a", "b"}, 12); !slices.Equal(calls, want) {
 		t.Errorf("called %v", calls)
+	}
+}
+
+// What waits in the match queue of earlier rules goes to those that it is owed to. Where there are none, somebody has it from the broker, or it is kept.
+func TestALeftoverLosesNothing(t *testing.T) {
+	t.Parallel()
+	bound := []plan.Binding{{Exchange: "shop.events", Key: "order.*"}}
+	for _, c := range []struct {
+		name     string
+		leftover plan.Leftover
+		want     []string
+	}{
+		{"owed", plan.Leftover{Pipelines: []string{"billing", "gone"}, Bound: bound}, []string{"shop.billing"}},
+		{"the broker took it to a pipeline", plan.Leftover{Bound: bound}, nil},
+		{"nobody has it", plan.Leftover{Bound: []plan.Binding{{Exchange: "shop.events", Key: "user.*"}, {Exchange: "other", Key: "#"}}}, []string{"shop.unrouted"}},
+		{"noted by an older version", plan.Leftover{}, nil},
+	} {
+		d := order("1", "500")
+		b := &broker{deliveries: make(chan *router.Delivery, 1)}
+		b.deliveries <- d
+		close(b.deliveries)
+		c.leftover.Queue = "shop.match"
+		if err := (&router.Router{Plan: compile(t, shop), Broker: b, Leftover: &c.leftover}).Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, published, _ := b.seen()
+		var got []string
+		for _, m := range published {
+			got = append(got, keys(m)...)
+		}
+		if !slices.Equal(got, c.want) || d.Settler.(*fate).is() != "ack" {
+			t.Errorf("%s: published to %v, and %s", c.name, got, d.Settler.(*fate).is())
+		}
 	}
 }

@@ -70,6 +70,11 @@ func (c *console) apply(cmd *cobra.Command, o *applyOptions) error {
 	if err := o.output.validate(cmd); err != nil {
 		return err
 	}
+	for flag, d := range map[string]time.Duration{"lock-timeout": o.wait, "migrate-wait": o.letGo, "delete-timeout": o.drain} {
+		if d <= 0 {
+			return usagef(cmd, "--%s has to be more than 0", flag)
+		}
+	}
 	_, p, err := o.rules.load(c, cmd, nil)
 	if err != nil {
 		return err
@@ -90,6 +95,9 @@ func (c *console) apply(cmd *cobra.Command, o *applyOptions) error {
 	change, done, err := apply(cmd.Context(), b, p, options)
 	bar.finish()
 	if err != nil {
+		if change != nil && cmd.Context().Err() != nil {
+			err = fmt.Errorf("%w; the next 'apply' goes on from there", causeOf(cmd.Context()))
+		}
 		if errors.Is(err, plan.ErrNewer) {
 			err = fmt.Errorf("%w; --force overwrites it", err)
 		}
@@ -154,8 +162,12 @@ func (c *console) tellApplied(o *outputFlag, change *plan.Change, done appliedRe
 		return writeJSON(c.out, done)
 	}
 	t := change.Plan.Topology
-	text := fmt.Sprintf("applied: %s, %s, %s; %d added, %d changed, %d removed\n",
-		count(len(t.Exchanges), "exchange"), count(len(t.Queues), "queue"), count(len(t.Bindings), "binding"), shown.Add, shown.Change, shown.Remove)
+	but := ""
+	if len(done.Kept) > 0 && shown.Remove > 0 {
+		but = ", but for what is kept"
+	}
+	text := fmt.Sprintf("applied: %s, %s, %s; %d added, %d changed, %d removed%s\n",
+		count(len(t.Exchanges), "exchange"), count(len(t.Queues), "queue"), count(len(t.Bindings), "binding"), shown.Add, shown.Change, shown.Remove, but)
 	for _, m := range done.Moved {
 		text += fmt.Sprintf("moved: queue %s has its new shape; it held %s", m.Queue, count(m.Events, "event"))
 		if m.Consumed {

@@ -25,6 +25,7 @@ type brokerFlags struct {
 
 func (b *brokerFlags) add(cmd *cobra.Command, without string) {
 	cmd.Flags().StringSliceVar(&b.urls, "broker", nil, "URL of the broker, amqp:// or amqps://; several by comma are tried in turn (without it: "+without+")")
+	secret(cmd, "broker")
 	cmd.Flags().StringVar(&b.ca, "broker-ca", "", "file with the certificates (PEM) that sign the broker's; the system's without it")
 	cmd.Flags().StringVar(&b.cert, "broker-cert", "", "file with our certificate (PEM), for a broker that asks for one")
 	cmd.Flags().StringVar(&b.key, "broker-key", "", "file with the key of our certificate (PEM)")

@@ -101,7 +101,7 @@ func (s *shownChange) print(w io.Writer, colour bool) error {
 		fmt.Fprintf(&b, "\n%d to add, %d to change, %d to remove\n", s.Add, s.Change, s.Remove)
 	}
 	if s.Turns {
-		b.WriteString("a pipeline changes who feeds it, its queue or its name: all events turn over from the old rules to the new ones at one instant\n")
+		b.WriteString("a pipeline changes who feeds it, its queue or its name, or gets types of events that waited for rules by content: all events turn over from the old rules to the new ones at one instant\n")
 	}
 	if s.drifted {
 		b.WriteString(driftText(s.Drift))

@@ -1,15 +1,21 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/eventrouter/eventrouter/amqp"
 	"github.com/eventrouter/eventrouter/amqp/embedded/amqptest"
+	"github.com/eventrouter/eventrouter/router"
 )
 
 const (
@@ -77,7 +83,7 @@ func TestAQueueInAnotherShapeIsNamedWithBothValues(t *testing.T) {
 	if code, out, errs := eventrouter(t, "plan", "--rules", other, "--broker", url); code != exitOK || !strings.Contains(out, "x-queue-type: quorum → classic") {
 		t.Errorf("plan: exit code %d, %s%s", code, out, errs)
 	}
-	want := `queue "shop.billing" is on the broker with x-dead-letter-strategy at-least-once, and the rules want none: it cannot be changed in place; 'eventrouter apply --migrate' moves its events to a queue of the new shape; or give the rules another name for the queue`
+	want := `queue "shop.billing" is on the broker with x-queue-type quorum, and the rules want classic: it cannot be changed in place; 'eventrouter apply --migrate' moves its events to a queue of the new shape; or give the rules another name for the queue`
 	if code, _, errs := eventrouter(t, "apply", "--rules", other, "--broker", url); code != exitFailed || !strings.Contains(errs, want) {
 		t.Errorf("apply: exit code %d, %s", code, errs)
 	}
@@ -256,5 +262,70 @@ func TestGraphOfManyRulesIsGrouped(t *testing.T) {
 	}
 	if n := boxes("--all"); n != 1+1000+100 {
 		t.Errorf("%d boxes with --all", n)
+	}
+}
+
+// TestAnInterruptedApplySaysWhatIsNext interrupts it while it waits for the consumer of a queue that is moved.
+func TestAnInterruptedApplySaysWhatIsNext(t *testing.T) {
+	t.Parallel()
+	broker := amqptest.Broker(t)
+	old := write(t, "rules.yaml", changeOld)
+	other := write(t, "rules.yaml", strings.Replace(changeOld, "billing: {}", "billing: {queue: {type: classic}}", 1))
+	if code, _, errs := eventrouter(t, "apply", "--rules", old, "--broker", broker.URL()); code != exitOK {
+		t.Fatal(errs)
+	}
+	theirs, err := amqp.New(broker.URL(), amqp.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	connected, disconnect := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer disconnect()
+	running.Go(func() { _ = theirs.Run(connected) }) // it has nothing to say but that it ended
+	running.Go(func() {
+		_ = theirs.Consume(connected, router.Subscription{Queue: "shop.billing", Prefetch: 1}, func(*router.Delivery) {})
+	})
+	until := func(ok func() bool) {
+		for tick := time.NewTicker(5 * time.Millisecond); !ok(); <-tick.C {
+			if t.Context().Err() != nil {
+				t.Fatal("waited in vain")
+			}
+		}
+	}
+	until(func() bool { q, _ := broker.Queue("/", "shop.billing"); return q.Consumers == 1 })
+
+	ctx, stop := context.WithCancelCause(t.Context())
+	s := newSession(nil, nil)
+	ended := make(chan int, 1)
+	go func() {
+		ended <- s.execute(ctx, []string{"apply", "--migrate", "--rules", other, "--broker", broker.URL()})
+	}()
+	until(func() bool { _, there := broker.Queue("/", "shop.billing.moved"); return there })
+	stop(interrupted{os.Interrupt})
+	if code := <-ended; code != exitFailed || !strings.Contains(s.err.String(), "interrupted; the next 'apply' goes on from there") {
+		t.Errorf("exit code %d, %s", code, s.err)
+	}
+	disconnect()
+	running.Wait()
+	if code, out, errs := eventrouter(t, "apply", "--rules", other, "--broker", broker.URL()); code != exitOK || !strings.Contains(out, "moved: queue shop.billing") {
+		t.Errorf("the next: exit code %d, %s%s", code, out, errs)
+	}
+}
+
+// TestApplyTellsOfTheMatchQueue removes the rules by content, while events wait for them.
+func TestApplyTellsOfTheMatchQueue(t *testing.T) {
+	t.Parallel()
+	url := amqptest.Broker(t).URL()
+	old := write(t, "rules.yaml", changeOld)
+	now := write(t, "rules.yaml", strings.Replace(changeOld, `match: {data: {n: [{numeric: [">=", 5]}]}}, `, "", 1))
+	for _, args := range [][]string{{"apply"}, {"publish", "--type", "order.paid", "--data", "{}"}} {
+		if code, _, errs := eventrouter(t, append(args, "--rules", old, "--broker", url)...); code != exitOK {
+			t.Fatal(errs)
+		}
+	}
+	want := "kept: queue shop.match: it holds 1 event that"
+	if code, out, errs := eventrouter(t, "apply", "--rules", now, "--broker", url); code != exitOK || !strings.Contains(out, want) || !strings.Contains(out, "removed, but for what is kept\n") {
+		t.Errorf("exit code %d, %s%s, and not %s", code, out, errs, want)
 	}
 }

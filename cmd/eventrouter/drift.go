@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,10 +16,15 @@ import (
 )
 
 // managementFlag names the management API that drift is read from.
-type managementFlag struct{ url string }
+type managementFlag struct {
+	url string
+	ca  string
+}
 
 func (m *managementFlag) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&m.url, "management", "", "URL of RabbitMQ's management API, http://user:pass@host:15672: tell drift too")
+	cmd.Flags().StringVar(&m.url, "management", "", "URL of RabbitMQ's management API, http://user:pass@host:15672 or https://: tell drift too")
+	cmd.Flags().StringVar(&m.ca, "management-ca", "", "file with the certificates (PEM) that sign the API's, for https; the system's without it")
+	secret(cmd, "management")
 }
 
 // client is nil where no API is named. The virtual host is the broker's.
@@ -32,9 +39,14 @@ func (m *managementFlag) client(cmd *cobra.Command, broker *brokerFlags) (*manag
 			return nil, usagef(cmd, "--broker: %v", err)
 		}
 	}
-	client, err := management.New(m.url, vhost)
+	client, err := management.New(m.url, vhost, management.Options{})
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--management: %w", err), cmd}
+	}
+	if m.ca != "" {
+		if client, err = management.New(m.url, vhost, management.Options{CAFile: m.ca}); err != nil {
+			return nil, usageError{fmt.Errorf("--management-ca: %w", err), cmd}
+		}
 	}
 	return client, nil
 }
@@ -46,6 +58,9 @@ func drift(ctx context.Context, client *management.Client, c *plan.Change) ([]ma
 		return nil, nil
 	}
 	found, err := client.Look(ctx)
+	if _, refused := errors.AsType[*tls.CertificateVerificationError](err); refused {
+		err = fmt.Errorf("%w; --management-ca names a file with the certificates that sign it", err)
+	}
 	if err != nil {
 		return nil, err
 	}

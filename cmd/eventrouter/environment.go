@@ -28,6 +28,14 @@ func scope(cmd *cobra.Command, word string, flags ...string) {
 	}
 }
 
+// envSecret is the annotation of a flag that may hold a password: its variable is named in the help, as everybody on a machine can read command lines.
+const envSecret = "eventrouter-env-secret"
+
+// secret notes that a flag may hold a password.
+func secret(cmd *cobra.Command, flag string) {
+	_ = cmd.Flags().SetAnnotation(flag, envSecret, []string{"true"}) // the error is only for a flag that does not exist
+}
+
 // fromEnvironment sets every flag that the command line does not give from its variable, if that is set and not empty.
 // A list is written with commas. It is the only way in which the environment reaches a flag.
 func (c *console) fromEnvironment(cmd *cobra.Command) error {

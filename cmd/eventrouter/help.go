@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,26 +54,32 @@ func printCommands(b *strings.Builder, cmd *cobra.Command, title, group string) 
 	}
 }
 
-// environmentNote tells which variables stand in for a command's flags.
+// environmentNote tells which variables stand in for a command's flags: those of flags that may hold a password, those that are not simply the flag's
+// name, and one of the others, if there is nothing else to show how they are called.
 func environmentNote(cmd *cobra.Command) string {
-	var example *pflag.Flag
-	var special []string
+	var names, others []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		switch {
-		case f.Name == "help":
-		case len(f.Annotations[envScope]) > 0:
-			special = append(special, fmt.Sprintf("--%s from %s", f.Name, envName(f)))
-		case example == nil:
-			example = f
+		if f.Name == "help" {
+			return
+		}
+		text := fmt.Sprintf("--%s from %s", f.Name, envName(f))
+		if len(f.Annotations[envScope])+len(f.Annotations[envSecret]) > 0 {
+			names = append(names, text)
+		} else {
+			others = append(others, text)
 		}
 	})
-	if example != nil {
-		special = append([]string{fmt.Sprintf("--%s from %s", example.Name, envName(example))}, special...)
+	if len(others) > 0 && !slices.ContainsFunc(names, func(text string) bool { return strings.Contains(text, "--broker ") }) {
+		names, others = append(others[:1:1], names...), others[1:]
 	}
-	if len(special) == 0 {
+	if len(names) == 0 {
 		return ""
 	}
-	return "A flag that is not given is taken from the environment:\n" + wrap(strings.Join(special, ", ")+".", 100)
+	end := "."
+	if len(others) > 0 {
+		end = ", and so on."
+	}
+	return "A flag that is not given is taken from the environment:\n" + wrap(strings.Join(names, ", ")+end, 100)
 }
 
 // wrap breaks text between words into indented lines of at most width characters.

@@ -33,7 +33,9 @@ no broker is asked, and all exchanges, queues and bindings that the rules need a
 
 With --management it also tells drift: what on the broker is not as it was applied, made by hand or by others:
 objects that are gone, arguments, bindings to queues of ours, and policies in force. 'apply' brings back
-what is gone; the rest is for you to undo. Queues and bindings of others are not looked at.`,
+what is gone; the rest is for you to undo. Queues and bindings of others are not looked at. All users of a machine
+see what is on command lines: give a URL with a password by EVENTROUTER_MANAGEMENT, and the broker's by
+EVENTROUTER_BROKER.`,
 		Example: `  eventrouter plan --broker amqp://user:pass@rabbit
   eventrouter plan --exit-code || echo "there are changes, or it failed"
   eventrouter plan --offline -o json`,
@@ -41,6 +43,9 @@ what is gone; the rest is for you to undo. Queues and bindings of others are not
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := output.validate(cmd); err != nil {
 				return err
+			}
+			if offline && exitCode {
+				return usagef(cmd, "--offline asks no broker, and so cannot tell --exit-code of a difference")
 			}
 			_, p, err := named.load(c, cmd, nil)
 			if err != nil {

@@ -67,7 +67,11 @@ func arguments(least, most int, names string) cobra.PositionalArgs {
 		case len(args) < least && names != "":
 			return usagef(cmd, "%q needs an argument: %s", cmd.CommandPath(), names)
 		case most >= 0 && len(args) > most && most == 0:
-			return usagef(cmd, "%q takes no argument, but got %q", cmd.CommandPath(), args[0])
+			hint := ""
+			if cmd.Flags().Lookup("rules") != nil {
+				hint = "; rules files are named by --rules"
+			}
+			return usagef(cmd, "%q takes no argument, but got %q%s", cmd.CommandPath(), args[0], hint)
 		case most >= 0 && len(args) > most:
 			return usagef(cmd, "%q takes %s and no more, but got %q", cmd.CommandPath(), names, args[most])
 		}

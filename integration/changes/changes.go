@@ -20,7 +20,7 @@ import (
 	"github.com/eventrouter/eventrouter/rules"
 )
 
-// Pair is two rules files without their version and name.
+// Pair is two rules files without their version and name, which is NAME in them.
 type Pair struct {
 	Name     string
 	Old, New string
@@ -56,7 +56,7 @@ rules:
   - {name: orders, type: order.*, pipelines: [billing]}
   - {name: mails, type: "#", where: "type.startsWith('mail') || data.n == 7", pipelines: [mail, both]}
 `},
-	{"a pipeline is renamed and another comes", `
+	{"a pipeline and queues are renamed, and another pipeline comes", `
 pipelines: {all: {}, charge: {}, mail: {}}
 rules:
   - {name: all, pipelines: [all]}
@@ -64,7 +64,7 @@ rules:
   - {name: mails, type: mail.*, match: {data: {n: [{exists: true}]}}, pipelines: [mail]}
 `, `
 exchanges: {events: {}, audit: {}}
-pipelines: {all: {}, billing: {}, mail: {}, more: {}}
+pipelines: {all: {queue: {name: NAME.everything}}, billing: {}, mail: {queue: {name: NAME.post}}, more: {}}
 rules:
   - {name: all, pipelines: [all]}
   - {name: orders, type: order.*, pipelines: [billing]}
@@ -76,7 +76,8 @@ rules:
 // Compile makes the plan of rules.
 func Compile(t testing.TB, name, text string) *plan.Plan {
 	t.Helper()
-	file, problems := rules.Parse(rules.Source{Name: "rules.yaml", Text: []byte("version: 1\nname: " + name + "\n" + text)})
+	text = "version: 1\nname: " + name + "\n" + strings.ReplaceAll(text, "NAME", name)
+	file, problems := rules.Parse(rules.Source{Name: "rules.yaml", Text: []byte(text)})
 	if file == nil {
 		t.Fatal(problems)
 	}
@@ -122,8 +123,24 @@ func Apply(t testing.TB, b router.Changer, p *plan.Plan) *plan.Change {
 	return c
 }
 
-// Types are those of the events of a stream, in turns.
-var Types = []string{"order.created", "order.paid", "mail.sent", "mail.lost", "user.new", "stray"}
+// types are those of the events of a stream, in turns.
+var types = []string{"order.created", "order.paid", "mail.sent", "mail.lost", "user.new", "stray"}
+
+// samples are the events of a plan's own tests; where it has none, one of each type with each of some data.
+func samples(t testing.TB, p *plan.Plan) (out []*event.Event) {
+	t.Helper()
+	for i := range p.Tests {
+		e, err := event.FromDocument(p.Tests[i].Event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, &e)
+	}
+	for i := 0; i < 66 && len(p.Tests) == 0; i++ {
+		out = append(out, &event.Event{Type: types[i%len(types)], ContentType: "application/json", Data: fmt.Appendf(nil, `{"n": %d}`, i%11)})
+	}
+	return out
+}
 
 // Stream publishes events until it is stopped, and enters in the book those that are confirmed.
 type Stream struct {
@@ -135,15 +152,19 @@ type Stream struct {
 	done   sync.WaitGroup
 }
 
-// NewStream begins to publish, perSecond events each second, or as fast as one publisher can where it is 0.
-func NewStream(t testing.TB, b router.Publisher, exchange string, perSecond int) *Stream {
-	s := &Stream{Book: ledger.New()}
+// NewStream begins to publish events for a plan, perSecond each second, or as fast as one publisher can where it is 0.
+func NewStream(t testing.TB, b router.Publisher, p *plan.Plan, perSecond int) *Stream {
+	t.Helper()
+	s, all := &Stream{Book: ledger.New()}, samples(t, p)
+	exchange, _ := p.Source("")
 	ctx, stop := context.WithCancel(t.Context())
 	s.stop = stop
 	pace := &pace{perSecond: perSecond, began: time.Now()}
 	s.done.Go(func() {
 		for i := 0; pace.wait(ctx, i); i++ {
-			e := &event.Event{ID: fmt.Sprint(i), Type: Types[i%len(Types)], ContentType: "application/json", Data: fmt.Appendf(nil, `{"n": %d}`, i%11)}
+			sample := *all[i%len(all)]
+			e := &sample
+			e.ID = fmt.Sprint(i)
 			s.events.Store(e.ID, e)
 			s.done.Add(1)
 			b.Publish(context.Background(), router.Message{Event: e, Exchange: exchange, Key: e.Type, Mandatory: true}, func(err error) {
@@ -256,8 +277,7 @@ func Interrupt(t testing.TB, url, api, name string, pair Pair, steps int, back b
 	publisher, closePublisher := Connect(t, url, amqp.Options{Name: "publisher"})
 	defer closePublisher()
 	Apply(t, publisher, old)
-	exchange, _ := old.Source("")
-	stream := NewStream(t, publisher, exchange, 500)
+	stream := NewStream(t, publisher, old, 500)
 	stream.More(t, 6)
 
 	dying, die := Connect(t, url, amqp.Options{Name: "dying"})
@@ -360,27 +380,25 @@ func Collect(t testing.TB, b router.Browser, book *ledger.Book, plans ...*plan.P
 	}
 }
 
-// Probe publishes an event of each type, and compares where they go with what the plan says, and which queues are there.
+// Probe publishes each of the samples, and compares where they go with what the plan says, and which queues are there.
 func Probe(t testing.TB, b router.Broker, p *plan.Plan) {
 	t.Helper()
 	want, got := map[string][]string{}, map[string][]string{}
 	for _, x := range p.Sources() {
-		for n := range 9 {
-			for _, kind := range Types {
-				e := &event.Event{ID: fmt.Sprintf("%s %s %d", x, kind, n), Type: kind, ContentType: "application/json", Data: fmt.Appendf(nil, `{"n": %d}`, n)}
-				done := make(chan error, 1)
-				b.Publish(t.Context(), router.Message{Event: e, Exchange: x, Key: e.Type, Mandatory: true}, func(err error) { done <- err })
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
-				var routed plan.Routed
-				p.Route(e, x, &routed)
-				for _, name := range p.PipelineNames(&routed) {
-					want[name] = append(want[name], e.ID)
-				}
-				if len(routed.Pipelines) == 0 {
-					want["unrouted"] = append(want["unrouted"], e.ID)
-				}
+		for i, e := range samples(t, p) {
+			e.ID = fmt.Sprintf("%s %s %d", x, e.Type, i)
+			done := make(chan error, 1)
+			b.Publish(t.Context(), router.Message{Event: e, Exchange: x, Key: e.Type, Mandatory: true}, func(err error) { done <- err })
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			var routed plan.Routed
+			p.Route(e, x, &routed)
+			for _, name := range p.PipelineNames(&routed) {
+				want[name] = append(want[name], e.ID)
+			}
+			if len(routed.Pipelines) == 0 {
+				want["unrouted"] = append(want["unrouted"], e.ID)
 			}
 		}
 	}

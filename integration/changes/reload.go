@@ -39,8 +39,7 @@ func Reload(t testing.TB, url, name string, pair Pair, seconds, perSecond int) {
 	b, _ := Connect(t, url, amqp.Options{Name: "service", Hooks: router.Hooks{Problem: trouble.note}})
 	publisher, _ := Connect(t, url, amqp.Options{Name: "publisher"})
 	Apply(t, publisher, plans[0])
-	exchange, _ := plans[0].Source("")
-	stream := NewStream(t, publisher, exchange, perSecond)
+	stream := NewStream(t, publisher, plans[0], perSecond)
 	handlers := func(p *plan.Plan) map[string]pipelines.Handler {
 		out := map[string]pipelines.Handler{}
 		for i := range p.Pipelines {

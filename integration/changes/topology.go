@@ -20,7 +20,7 @@ const (
 // Compare compares, through the management API, what is on a broker with what a plan wants there: all of it, in that shape, and nothing else of its name.
 func Compare(t testing.TB, api string, p *plan.Plan) {
 	t.Helper()
-	client, err := management.New(api, "/")
+	client, err := management.New(api, "/", management.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,9 @@ import (
 // From this instant the broker uses the alternate exchange, and so B: each event has gone wholly by the old plan or
 // goes wholly by the new one. Then X gets the bindings that only the new plan has, and F, A and B are deleted.
 //
-// Where a feed changes, the new plan has a match queue of another name, so that the old plan's holds only events that were published under the old
+// The same goes for an event that waits in the match queue, and that the new plan leaves to the broker, by a type that was not bound when it was published.
+//
+// Where a feed changes, or an event could stray like that, the new plan has a match queue of another name, so that the old plan's holds only events that were published under the old
 // plan. Those are owed to the pipelines that the router fed then, and to no others: the queue becomes a [Leftover], and the router works
 // it off with that in mind, under the rules in force when it takes them, as ever.
 type Change struct {
@@ -109,7 +111,7 @@ func NewChange(rec *Record, p *Plan) *Change {
 	want := c.Plan.State()
 	c.Settled = rec != nil && rec.Next == nil && rec.Applied.Digest == want.Digest && rec.Applied.Match == want.Match &&
 		len(c.kept.Queues)+len(c.kept.Exchanges)+len(c.Leftovers) == 0
-	c.Turns = rec != nil && c.prior.turns(&want)
+	c.Turns = rec != nil && (c.prior.turns(&want) || c.prior.strays(&want))
 	switch {
 	case c.Settled:
 		c.Add = c.declare(&want.Topology, want.Topology.Bindings)
@@ -120,7 +122,7 @@ func NewChange(rec *Record, p *Plan) *Change {
 		c.Add = append(c.Add, c.declare(&want.Topology, want.Topology.Bindings)...)
 	}
 	if old := c.prior.Match; old != "" && old != want.Match {
-		c.Leftovers = append(c.Leftovers, Leftover{old, c.prior.Routed()})
+		c.Leftovers = append(c.Leftovers, Leftover{old, c.prior.Routed(), c.prior.bound()})
 	}
 	if !c.Settled {
 		c.stale = c.unwanted(&want)
@@ -168,7 +170,7 @@ func (c *Change) recall(rec *Record, again bool) (repair []Step) {
 	case Turning:
 		c.prior = old.with(next, t.indirect(next))
 		if next.Match != "" && next.Match != old.Match {
-			c.Leftovers = append(c.Leftovers, Leftover{next.Match, next.Routed()})
+			c.Leftovers = append(c.Leftovers, Leftover{next.Match, next.Routed(), next.bound()})
 		}
 		// It may have turned just before it was interrupted: binding F to A again turns back.
 		repair = append(t.raise(), Step{Bind: t.direct(&c.prior)})
@@ -176,7 +178,7 @@ func (c *Change) recall(rec *Record, again bool) (repair []Step) {
 	case Turned:
 		c.prior = next.with(old, t.indirect(old))
 		if old.Match != "" && old.Match != next.Match {
-			c.Leftovers = append(c.Leftovers, Leftover{old.Match, old.Routed()})
+			c.Leftovers = append(c.Leftovers, Leftover{old.Match, old.Routed(), old.bound()})
 		}
 		return append([]Step{{Bind: t.direct(next)}}, t.clear()...)
 	}
@@ -262,7 +264,7 @@ func (c *Change) matchName() string {
 	if c.Plan.Match == "" {
 		return ""
 	}
-	moved := false
+	moved := c.prior.strays(&State{Topology: c.Plan.Topology, Match: c.Plan.Match})
 	for i := range c.Plan.Pipelines {
 		p := &c.Plan.Pipelines[i]
 		fed, there := c.prior.Pipelines[p.Name]

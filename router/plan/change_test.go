@@ -82,6 +82,7 @@ func TestAFeedThatChangesTurns(t *testing.T) {
 	}{
 		{"a rule comes", "", "\n  - {name: more, type: x, pipelines: [mail]}", false, "shop.match"},
 		{"a pipeline comes", "mail: {}}", "mail: {}, more: {}}", false, "shop.match"},
+		{"a type of what waits", "", "\n  - {name: more, type: order.paid, pipelines: [mail]}", false, "shop.match"}, // all has it
 		{"to the router", "mail.*, pipelines", "mail.*, where: data.n > 1, pipelines", true, "shop.match.2"},
 		{"to the broker", `match: {data: {n: [{numeric: [">=", 5]}]}}, `, "", true, ""},
 		{"another queue", "mail: {}}", "mail: {queue: {name: other}}}", true, "shop.match"},
@@ -122,5 +123,29 @@ func TestEffects(t *testing.T) {
 	want := []plan.Effect{{Pipeline: "all", Gets: "fewer", Rules: []string{"mails"}}, {Pipeline: "billing", Gets: "other", Rules: []string{"large", "gone"}}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// An event that was left to the router alone, and is now left to the broker, would be lost without a turn: nobody could say whether the broker has it.
+func TestATypeOfEventsThatWaitTurns(t *testing.T) {
+	t.Parallel()
+	before := strings.Replace(changing, "  - {name: all, pipelines: [all]}\n", "  - {name: all, type: user.*, pipelines: [all]}\n", 1)
+	for kind, turns := range map[string]bool{"order.paid": true, "order.#": true, `"*.paid"`: true, "user.#": false, "mail.sent": false, "order": false} {
+		rec := &plan.Record{Format: plan.RecordFormat, Applied: compile(t, before).State()}
+		c := plan.NewChange(rec, compile(t, before+"  - {name: more, type: "+kind+", pipelines: [mail]}\n"))
+		if c.Turns != turns || (c.Plan.Match == "shop.match.2") != turns || (len(c.Leftovers) == 1) != turns {
+			t.Errorf("%s: turns %v, match queue %q, leftovers %+v", kind, c.Turns, c.Plan.Match, c.Leftovers)
+		}
+		for i := range c.Leftovers {
+			had := c.Leftovers[i].Delivered()
+			for event, want := range map[string]bool{"mail.sent": true, "user.new": true, "order.paid": false} {
+				if had("shop.events", event) != want {
+					t.Errorf("the broker had taken %s to a pipeline: %v", event, !want)
+				}
+			}
+		}
+	}
+	if old := (&plan.Leftover{Queue: "q"}).Delivered(); !old("shop.events", "order.paid") {
+		t.Error("an event of a leftover that an older version noted comes to the unrouted ones")
 	}
 }

@@ -122,7 +122,7 @@ func (p *Plan) topology(f *rules.File) {
 		}
 		t.Queues = append(t.Queues, Queue{Name: pipeline.DeadName, Arguments: kept()}, q)
 		if pipeline.Feed == ByRouter {
-			t.Bindings = append(t.Bindings, Binding{Exchange: p.Matched, Queue: pipeline.QueueName, Key: pipeline.Name})
+			t.Bindings = append(t.Bindings, Binding{Exchange: p.Matched, Queue: pipeline.QueueName, Key: pipeline.QueueName})
 		}
 	}
 	p.bindTypes(t)

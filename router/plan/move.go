@@ -101,6 +101,21 @@ func (c *Change) Reshaped() (out []Queue) {
 	return out
 }
 
+// Retyped are the types that a queue was applied with and that is wanted now; "" where there is none.
+func (c *Change) Retyped(name string) (was, want string) {
+	return c.prior.Topology.queueType(name), c.Plan.Topology.queueType(name)
+}
+
+func (t *Topology) queueType(name string) string {
+	for i := range t.Queues {
+		if t.Queues[i].Name == name {
+			kind, _ := t.Queues[i].Arguments["x-queue-type"].(string)
+			return kind
+		}
+	}
+	return ""
+}
+
 // Ours are the queues of the plan that were applied before, in whatever shape.
 func (c *Change) Ours() (out []Queue) {
 	for _, q := range c.Plan.Topology.Queues {

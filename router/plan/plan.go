@@ -50,7 +50,7 @@ type Plan struct {
 
 	// The names of section 1 of the life of an event. Match and Matched are empty where no rule looks at content.
 	Match    string // queue of the events that the router has to look at
-	Matched  string // direct exchange on which a pipeline's name is the routing key of its queue
+	Matched  string // direct exchange on which each queue is bound by its own name: by its pipeline's, two would get an event while a queue is renamed
 	Unrouted string // queue, and the fanout exchange before it, of events that no rule wanted
 
 	matcher   *match.Matcher

@@ -67,6 +67,8 @@ const (
 type Leftover struct {
 	Queue     string   `json:"queue"`
 	Pipelines []string `json:"pipelines"`
+	// Bound are the types that the broker alone took to pipelines when these events were published; nil: not known.
+	Bound []Binding `json:"bound,omitzero"`
 }
 
 // State is a plan as far as the broker knows it.

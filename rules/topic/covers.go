@@ -38,6 +38,33 @@ func Covers(general, special string) bool {
 	return covers[0]
 }
 
+// Meet reports whether there may be a routing key that both patterns match. false is always right. It is safe for concurrent use.
+func Meet(one, other string) bool {
+	a, b := split(one), split(other)
+	// meet[j] answers for the words of one from i on and those of other from j on.
+	meet := make([]bool, len(b)+1)
+	for i := len(a); i >= 0; i-- {
+		var diagonal bool // meet[j+1] of the row i+1
+		for j := len(b); j >= 0; j-- {
+			below := meet[j] // row i+1
+			switch {
+			case i == len(a) && j == len(b):
+				meet[j] = true
+			case i < len(a) && a[i] == anyN:
+				meet[j] = below || j < len(b) && meet[j+1]
+			case j < len(b) && b[j] == anyN:
+				meet[j] = meet[j+1] || i < len(a) && below
+			case i == len(a) || j == len(b):
+				meet[j] = false
+			default:
+				meet[j] = diagonal && (a[i] == any1 || b[j] == any1 || a[i] == b[j])
+			}
+			diagonal = below
+		}
+	}
+	return meet[0]
+}
+
 func split(pattern string) []string {
 	if pattern == "" {
 		return nil

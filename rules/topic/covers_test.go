@@ -53,6 +53,41 @@ func TestCoversIsSound(t *testing.T) {
 	})
 }
 
+func TestMeet(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		one, other string
+		want       bool
+	}{
+		{"#", "", true},
+		{"#", "a.b", true},
+		{"a.*", "*.b", true},
+		{"a.#", "#.b", true},
+		{"a.#", "b.#", false},
+		{"a", "a.*", false},
+		{"a.b", "a.b", true},
+		{"a.b", "a.c", false},
+		{"*", "", false},
+	} {
+		if got, turned := topic.Meet(c.one, c.other), topic.Meet(c.other, c.one); got != c.want || turned != c.want {
+			t.Errorf("Meet(%q, %q) = %v and %v, want %v", c.one, c.other, got, turned, c.want)
+		}
+	}
+}
+
+// Patterns that match one key meet.
+func TestMeetMissesNothing(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		one := words("a", "b", "*", "#").Draw(t, "one")
+		other := words("a", "b", "*", "#").Draw(t, "other")
+		key := words("a", "b", "c", "").Draw(t, "key")
+		if topic.Match(one, key) && topic.Match(other, key) && !topic.Meet(one, other) {
+			t.Fatalf("%q and %q both match %q", one, other, key)
+		}
+	})
+}
+
 // The definition of a topic pattern, word by word.
 func matches(pattern, key []string) bool {
 	if len(pattern) == 0 {
