@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
 	"github.com/eventrouter/eventrouter/pipelines/dead"
@@ -110,8 +110,8 @@ func (k *kept) session(cmd *cobra.Command, f *keptFlags, args []string, work fun
 		boxes = append(boxes, dead.Letters(b, p, pipeline))
 	}
 	if err := work(cmd.Context(), boxes); err != nil {
-		if cmd.Context().Err() != nil {
-			return causeOf(cmd.Context())
+		if cause := context.Cause(cmd.Context()); cause != nil && !errors.Is(err, cause) {
+			return cause
 		}
 		return err
 	}
@@ -177,74 +177,6 @@ func shownOf(l *dead.Letter) shownLetter {
 		s.FirstFailure, s.LastFailure = &l.Trail.FirstFailure, &l.Trail.LastFailure
 	}
 	return s
-}
-
-func (k *kept) list() *cobra.Command {
-	var f keptFlags
-	var limit int
-	cmd := k.command("list", "List "+k.noun+"s, from the oldest", "List "+k.noun+"s, from the oldest. They stay where they are.",
-		"  NAME list\n  NAME list --type 'invoice.#' --newer 1h -o json", &f, nil)
-	cmd.Flags().IntVar(&limit, "limit", 100, "how many at most; 0 is no limit")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return k.session(cmd, &f, args, func(ctx context.Context, boxes []*dead.Box) error {
-			letters := []shownLetter{}
-			total := 0
-			for _, box := range boxes {
-				n, err := box.Depth(ctx)
-				if err != nil {
-					return err
-				}
-				total += n
-				if err := box.Each(ctx, f.filter(), func(l dead.Letter) bool {
-					letters = append(letters, shownOf(&l))
-					return limit == 0 || len(letters) < limit
-				}); err != nil {
-					return err
-				}
-				if limit > 0 && len(letters) >= limit {
-					break
-				}
-			}
-			if f.output.json() {
-				return writeJSON(k.c.out, letters)
-			}
-			return k.printList(letters, total)
-		})
-	}
-	return cmd
-}
-
-func (k *kept) printList(letters []shownLetter, total int) error {
-	if len(letters) == 0 {
-		_, err := fmt.Fprintf(k.c.out, "no %ss\n", k.noun)
-		return err
-	}
-	columns := []any{"ID", "TYPE", "PIPELINE", "ATTEMPTS", "LAST FAILURE", "REASON"}
-	if k.name == "unrouted" {
-		columns = []any{"ID", "TYPE", "EXCHANGE", "REASON"}
-	}
-	t := newTable(columns...)
-	for _, l := range letters {
-		reason, _, _ := strings.Cut(l.Reason, "\n")
-		if r := []rune(reason); len(r) > 100 {
-			reason = string(r[:100]) + "…"
-		}
-		if k.name == "unrouted" {
-			t.AppendRow(table.Row{l.ID, l.Type, l.Exchange, reason})
-			continue
-		}
-		when := ""
-		if l.LastFailure != nil {
-			when = l.LastFailure.Local().Format(time.DateTime)
-		}
-		t.AppendRow(table.Row{l.ID, l.Type, l.Pipeline, l.Attempts, when, reason})
-	}
-	more := ""
-	if total > len(letters) {
-		more = fmt.Sprintf("\n%d of %s", len(letters), count(total, k.noun))
-	}
-	_, err := fmt.Fprintf(k.c.out, "%s%s\n", t.Render(), more)
-	return err
 }
 
 func (k *kept) show() *cobra.Command {
