@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eventrouter/eventrouter/pipelines/dead"
+	"github.com/eventrouter/eventrouter/router"
 	"github.com/eventrouter/eventrouter/router/plan"
 )
 
@@ -113,6 +114,9 @@ func (k *kept) session(cmd *cobra.Command, f *keptFlags, args []string, work fun
 		if cause := context.Cause(cmd.Context()); cause != nil && !errors.Is(err, cause) {
 			return cause
 		}
+		if errors.Is(err, router.ErrNoQueue) {
+			return fmt.Errorf("%w: the rules of %q were not applied on this broker, or somebody has deleted it ('eventrouter apply' declares it)", err, p.Name)
+		}
 		return err
 	}
 	return nil
@@ -199,13 +203,16 @@ func (k *kept) show() *cobra.Command {
 				}
 			}
 			if shown == 0 {
-				return fmt.Errorf("there is no such %s", k.noun)
+				return k.none()
 			}
 			return nil
 		})
 	}
 	return cmd
 }
+
+// none is the error where no event was picked that was asked for.
+func (k *kept) none() error { return fmt.Errorf("there is no such %s", k.noun) }
 
 func firstError(errs ...error) error {
 	for _, err := range errs {
@@ -237,6 +244,9 @@ come twice. Name them with --id or a filter, or say --all.`
 		if !all && !f.narrow() {
 			return usagef(cmd, "which? Name them with --id or a filter, or say --all")
 		}
+		if rate < 0 {
+			return usagef(cmd, "--rate %v is below 0", rate)
+		}
 		return k.session(cmd, &f, args, func(ctx context.Context, boxes []*dead.Box) error {
 			progress := k.c.newProgress("replaying")
 			total := 0
@@ -248,6 +258,9 @@ come twice. Name them with --id or a filter, or say --all.`
 				}
 			}
 			progress.finish()
+			if total == 0 && len(f.ids) > 0 {
+				return k.none()
+			}
 			return k.report(f.output.json(), "replayed", total, dry)
 		})
 	}
@@ -300,6 +313,9 @@ func (k *kept) drop() *cobra.Command {
 				if total += n; err != nil {
 					return fmt.Errorf("%w (dropped before that: %d)", err, total)
 				}
+			}
+			if total == 0 && len(f.ids) > 0 {
+				return k.none()
 			}
 			return k.report(f.output.json(), "dropped", total, dry)
 		})
