@@ -69,7 +69,7 @@ func (b *Broker) Browse(ctx context.Context, queue string, sources []string, vis
 // browsing is a Browse at work. It consumes, as a quorum queue that is asked for one event after another gives a few hundred a second. A consumer stands still at its
 // prefetch, as what is looked at is not settled; then it is cancelled, and another goes on, with a larger prefetch.
 //
-// Tried on RabbitMQ 3.10 and 4.0 with 100,000 events: when a channel ends, a quorum queue takes back all that it had sent in its order, one consumer after another.
+// Tried on RabbitMQ 3.10 with 30,000 events and on 4.0 with 100,000: when a channel ends, a quorum queue takes back all that it had sent in its order, one consumer after another.
 // What is given back one by one keeps its order only while the queue is not busy, and what was fetched with basic.get comes back in the order of its tags as texts (1, 10, 2).
 type browsing struct {
 	session *session
