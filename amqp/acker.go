@@ -184,16 +184,11 @@ func (a *acker) send() error {
 	return nil
 }
 
-// giveBack requeues what is still out, in order.
-func (a *acker) giveBack() {
+// unsettled is how many are handed out and not settled.
+func (a *acker) unsettled() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.closed = true
-	for i, s := range a.states {
-		if s == stateOut && a.ch.Nack(a.first+uint64(i), false, true) != nil {
-			return // the channel is gone, and all is back
-		}
-	}
+	return a.out
 }
 
 // close makes all further settling fail: the channel is gone, and its deliveries come again.

@@ -21,11 +21,12 @@ type publication struct {
 	release  func()    // gives its place in the window back
 	began    time.Time // handed to Publish
 	sent     time.Time // to the broker
+	confirm  *amqp091.DeferredConfirmation
 	size     int64
 	answered bool // done was called; the place is held until the broker answers too
 }
 
-// channel is one AMQP channel in confirm mode. Confirms come in the order of publishing, so that what is pending is a queue.
+// channel is one AMQP channel in confirm mode. Confirms are told in the order of publishing, so that what is pending is a queue.
 type channel struct {
 	session  *session
 	amqp     *amqp091.Channel
@@ -70,7 +71,8 @@ func (c *channel) send(pub *publication, encoded *amqp091.Publishing) error {
 	if c.over {
 		return amqp091.ErrClosed
 	}
-	if err := c.amqp.PublishWithContext(context.Background(), m.Exchange, m.Key, m.Mandatory, false, *encoded); err != nil {
+	var err error
+	if pub.confirm, err = c.amqp.PublishWithDeferredConfirmWithContext(context.Background(), m.Exchange, m.Key, m.Mandatory, false, *encoded); err != nil {
 		if errors.Is(err, amqp091.ErrClosed) {
 			return amqp091.ErrClosed
 		}
@@ -83,9 +85,9 @@ func (c *channel) send(pub *publication, encoded *amqp091.Publishing) error {
 
 // follow answers publishes as their confirms come, and returns why the channel was closed when it is.
 func (c *channel) follow() *amqp091.Error {
-	for confirm := range c.confirms {
+	for range c.confirms {
 		c.gatherReturns()
-		c.settle(confirm.Ack)
+		c.settle()
 	}
 	select {
 	case reason := <-c.closes:
@@ -116,7 +118,7 @@ func (c *channel) gatherReturns() {
 }
 
 // settle answers the oldest publication.
-func (c *channel) settle(ack bool) {
+func (c *channel) settle() {
 	c.mu.Lock()
 	if c.head == len(c.pending) {
 		c.mu.Unlock()
@@ -131,7 +133,7 @@ func (c *channel) settle(ack bool) {
 		c.pending = append(c.pending[:0], c.pending[c.head:]...)
 		c.head = 0
 	}
-	err := c.verdict(pub, ack)
+	err := c.verdict(pub)
 	answered := pub.answered
 	pub.answered = true
 	c.mu.Unlock()
@@ -142,8 +144,9 @@ func (c *channel) settle(ack bool) {
 	}
 }
 
-// verdict is what the broker says of a message; c.mu is held.
-func (c *channel) verdict(pub *publication, ack bool) error {
+// verdict is what the broker says of a message; c.mu is held. It is asked of the message's own confirmation: what the client library (1.16) sends to who listens for all of them is not always
+// true. Where the broker refuses a message before it has spoken of earlier ones, and then confirms those with one frame, the library calls the refused one confirmed too.
+func (c *channel) verdict(pub *publication) error {
 	m := &pub.message
 	if len(c.returned) > 0 {
 		key := returnKey{m.Event.ID, m.Exchange, m.Key}
@@ -158,7 +161,7 @@ func (c *channel) verdict(pub *publication, ack bool) error {
 			return fmt.Errorf("%s, routing key %q: %w (%s)", target(m), m.Key, router.ErrUnroutable, strings.ToLower(reason))
 		}
 	}
-	if !ack {
+	if !pub.confirm.Acked() {
 		return fmt.Errorf("%s, routing key %q: %w", target(m), m.Key, router.ErrRefused)
 	}
 	return nil

@@ -105,17 +105,26 @@ func connectionsClosed(t *testing.T, s *rabbit.Server) {
 // memory of the one that started it.
 func (p *process) peak() int {
 	p.t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	n, err := peakOf(p.cmd.Process.Pid)
 	if err != nil && runtime.GOOS != "linux" {
 		p.t.Log("the memory of a process is measured on Linux only")
 		return 0
 	}
-	_, rest, _ := strings.Cut(string(status), "VmHWM:")
-	var kilobytes int
-	if _, err := fmt.Sscan(rest, &kilobytes); err != nil {
+	if err != nil {
 		p.t.Fatalf("reading the memory of eventrouter: %v", err)
 	}
-	return kilobytes >> 10
+	return n
+}
+
+func peakOf(pid int) (int, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	var kilobytes int
+	_, err = fmt.Sscan(rest, &kilobytes)
+	return kilobytes >> 10, err
 }
 
 // blocked floods the process over HTTP with more than it may hold, has the broker refuse to take anything, and take it again.

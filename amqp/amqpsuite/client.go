@@ -28,6 +28,7 @@ func Client(t *testing.T, url string) {
 		{"everything of an event survives the way", everythingSurvives},
 		{"what no queue takes is told, among much that is taken", unroutableIsTold},
 		{"a full queue refuses, and nothing is dropped", fullQueueRefuses},
+		{"a confirm says what became of its own message", confirmsAreTold},
 		{"a message over the broker's size is told, and others go on", tooLargeIsTold},
 		{"what cannot be on the wire is refused before it closes the connection", invalidIsRefused},
 		{"an exchange that is not there is told", noExchangeIsTold},

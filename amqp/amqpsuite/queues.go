@@ -258,6 +258,48 @@ func browsingLeavesAll(t *testing.T, c *client) {
 	}
 }
 
+// confirmsAreTold publishes to a full queue and to others in turn. The refusals of the one come before the confirms of the others, which then stand for all messages so far that
+// were not spoken of yet.
+func confirmsAreTold(t *testing.T, c *client) {
+	full, free := c.name+".a", c.name+".b"
+	if err := c.Declare(c.ctx, plan.Topology{Queues: []plan.Queue{
+		{Name: full, Arguments: quorum("x-max-length", int64(10), "x-overflow", "reject-publish")}, {Name: free, Arguments: quorum()},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	const n = 3000
+	var pending sync.WaitGroup
+	var mu sync.Mutex
+	taken := map[string]int{}
+	for i := range n {
+		m := c.message(fmt.Sprint(i))
+		m.Exchange, m.Key = "", []string{full, free}[i%2]
+		pending.Add(1)
+		c.Publish(c.ctx, m, func(err error) {
+			defer pending.Done()
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				taken[m.Key]++
+			}
+		})
+	}
+	pending.Wait()
+	for _, queue := range []string{full, free} {
+		var holds int
+		waitUntil(t, func() bool {
+			var err error
+			holds, err = c.Depth(c.ctx, queue)
+			return err == nil && holds == taken[queue]
+		}, func() string {
+			return fmt.Sprintf("%d were confirmed, and the queue %s holds %d", taken[queue], queue, holds)
+		})
+	}
+	if taken[free] != n/2 || taken[full] == n/2 {
+		t.Errorf("of %d each, the full queue took %d and the other %d", n/2, taken[full], taken[free])
+	}
+}
+
 func trailIsOurs(t *testing.T, c *client) {
 	c.declare(quorum())
 	m := c.message("1")

@@ -2,14 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
 	"github.com/eventrouter/eventrouter/pipelines/dead"
+	"github.com/eventrouter/eventrouter/router"
 	"github.com/eventrouter/eventrouter/router/plan"
 )
 
@@ -110,8 +111,11 @@ func (k *kept) session(cmd *cobra.Command, f *keptFlags, args []string, work fun
 		boxes = append(boxes, dead.Letters(b, p, pipeline))
 	}
 	if err := work(cmd.Context(), boxes); err != nil {
-		if cmd.Context().Err() != nil {
-			return causeOf(cmd.Context())
+		if cause := context.Cause(cmd.Context()); cause != nil && !errors.Is(err, cause) {
+			return cause
+		}
+		if errors.Is(err, router.ErrNoQueue) {
+			return fmt.Errorf("%w: the rules of %q were not applied on this broker, or somebody has deleted it ('eventrouter apply' declares it)", err, p.Name)
 		}
 		return err
 	}
@@ -179,74 +183,6 @@ func shownOf(l *dead.Letter) shownLetter {
 	return s
 }
 
-func (k *kept) list() *cobra.Command {
-	var f keptFlags
-	var limit int
-	cmd := k.command("list", "List "+k.noun+"s, from the oldest", "List "+k.noun+"s, from the oldest. They stay where they are.",
-		"  NAME list\n  NAME list --type 'invoice.#' --newer 1h -o json", &f, nil)
-	cmd.Flags().IntVar(&limit, "limit", 100, "how many at most; 0 is no limit")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return k.session(cmd, &f, args, func(ctx context.Context, boxes []*dead.Box) error {
-			letters := []shownLetter{}
-			total := 0
-			for _, box := range boxes {
-				n, err := box.Depth(ctx)
-				if err != nil {
-					return err
-				}
-				total += n
-				if err := box.Each(ctx, f.filter(), func(l dead.Letter) bool {
-					letters = append(letters, shownOf(&l))
-					return limit == 0 || len(letters) < limit
-				}); err != nil {
-					return err
-				}
-				if limit > 0 && len(letters) >= limit {
-					break
-				}
-			}
-			if f.output.json() {
-				return writeJSON(k.c.out, letters)
-			}
-			return k.printList(letters, total)
-		})
-	}
-	return cmd
-}
-
-func (k *kept) printList(letters []shownLetter, total int) error {
-	if len(letters) == 0 {
-		_, err := fmt.Fprintf(k.c.out, "no %ss\n", k.noun)
-		return err
-	}
-	columns := []any{"ID", "TYPE", "PIPELINE", "ATTEMPTS", "LAST FAILURE", "REASON"}
-	if k.name == "unrouted" {
-		columns = []any{"ID", "TYPE", "EXCHANGE", "REASON"}
-	}
-	t := newTable(columns...)
-	for _, l := range letters {
-		reason, _, _ := strings.Cut(l.Reason, "\n")
-		if r := []rune(reason); len(r) > 100 {
-			reason = string(r[:100]) + "…"
-		}
-		if k.name == "unrouted" {
-			t.AppendRow(table.Row{l.ID, l.Type, l.Exchange, reason})
-			continue
-		}
-		when := ""
-		if l.LastFailure != nil {
-			when = l.LastFailure.Local().Format(time.DateTime)
-		}
-		t.AppendRow(table.Row{l.ID, l.Type, l.Pipeline, l.Attempts, when, reason})
-	}
-	more := ""
-	if total > len(letters) {
-		more = fmt.Sprintf("\n%d of %s", len(letters), count(total, k.noun))
-	}
-	_, err := fmt.Fprintf(k.c.out, "%s%s\n", t.Render(), more)
-	return err
-}
-
 func (k *kept) show() *cobra.Command {
 	var f keptFlags
 	cmd := k.command("show", "Show "+k.noun+"s whole", "Show "+k.noun+"s whole, each as a JSON document: the event, and why it is here. They stay where they are.",
@@ -267,13 +203,16 @@ func (k *kept) show() *cobra.Command {
 				}
 			}
 			if shown == 0 {
-				return fmt.Errorf("there is no such %s", k.noun)
+				return k.none()
 			}
 			return nil
 		})
 	}
 	return cmd
 }
+
+// none is the error where no event was picked that was asked for.
+func (k *kept) none() error { return fmt.Errorf("there is no such %s", k.noun) }
 
 func firstError(errs ...error) error {
 	for _, err := range errs {
@@ -305,6 +244,9 @@ come twice. Name them with --id or a filter, or say --all.`
 		if !all && !f.narrow() {
 			return usagef(cmd, "which? Name them with --id or a filter, or say --all")
 		}
+		if rate < 0 {
+			return usagef(cmd, "--rate %v is below 0", rate)
+		}
 		return k.session(cmd, &f, args, func(ctx context.Context, boxes []*dead.Box) error {
 			progress := k.c.newProgress("replaying")
 			total := 0
@@ -316,6 +258,9 @@ come twice. Name them with --id or a filter, or say --all.`
 				}
 			}
 			progress.finish()
+			if total == 0 && len(f.ids) > 0 {
+				return k.none()
+			}
 			return k.report(f.output.json(), "replayed", total, dry)
 		})
 	}
@@ -368,6 +313,9 @@ func (k *kept) drop() *cobra.Command {
 				if total += n; err != nil {
 					return fmt.Errorf("%w (dropped before that: %d)", err, total)
 				}
+			}
+			if total == 0 && len(f.ids) > 0 {
+				return k.none()
 			}
 			return k.report(f.output.json(), "dropped", total, dry)
 		})

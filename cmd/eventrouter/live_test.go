@@ -131,6 +131,11 @@ func TestRunOnTheEmbeddedBrokerFromPublishToReplay(t *testing.T) {
 		t.Errorf("a filter that nothing fulfils: %q", out)
 	}
 	broken.Store(false)
+	for _, verb := range []string{"show", "replay", "drop"} {
+		if code, _, errs := r.do("", "dead", verb, "--id", "nobody"); code != exitFailed || errs != "eventrouter: there is no such dead letter\n" {
+			t.Errorf("dead %s of what is not there: exit code %d, %q", verb, code, errs)
+		}
+	}
 	if out := r.must("", "dead", "replay", "hook", "--all"); out != "replayed: 1 dead letter\n" {
 		t.Errorf("replay printed %q", out)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -55,6 +56,16 @@ func (l *logFlags) logger(c *console, cmd *cobra.Command) (*zap.Logger, error) {
 // logHooks is the log's listener on what happens to events. What happens to every event is at level debug.
 func logHooks(log *zap.Logger) router.Hooks {
 	lost := newSeldom(10 * time.Second)
+	// While a queue is full each event that waits for it is refused again and again: hundreds of lines a second that say the same. The metrics count them all.
+	refusals := log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, 10*time.Second, 10, 0)
+	}))
+	of := func(err error) *zap.Logger {
+		if errors.Is(err, router.ErrRefused) {
+			return refusals
+		}
+		return log
+	}
 	return router.Hooks{
 		Connected: func(role, url string) {
 			lost.forget(role)
@@ -74,7 +85,7 @@ func logHooks(log *zap.Logger) router.Hooks {
 		},
 		Published: func(m router.Message, took time.Duration, err error) {
 			if err != nil {
-				log.Warn("not confirmed", eventField(m.Event), zap.String("exchange", m.Exchange), zap.Duration("took", took), zap.Error(err))
+				of(err).Warn("not confirmed", eventField(m.Event), zap.String("exchange", m.Exchange), zap.Duration("took", took), zap.Error(err))
 				return
 			}
 			log.Debug("confirmed", eventField(m.Event), zap.String("exchange", m.Exchange), zap.Duration("took", took))
@@ -105,7 +116,7 @@ func logHooks(log *zap.Logger) router.Hooks {
 			log.Debug("dropped: handled already", zap.String("pipeline", pipeline), eventField(e))
 		},
 		Problem: func(where string, err error) {
-			log.Warn("problem, to be tried again", zap.String("where", where), zap.Error(err))
+			of(err).Warn("problem, to be tried again", zap.String("where", where), zap.Error(err))
 		},
 	}
 }

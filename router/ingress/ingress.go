@@ -46,6 +46,7 @@ type door struct {
 	slots    chan struct{} // one for each request that is worked on
 	buffered atomic.Int64  // bytes that their bodies may have
 	pace     *pace
+	brakes   brakes
 }
 
 // New makes the handler of POST /events, POST /events/{exchange}, GET /healthz, GET /readyz and GET /metrics. It is safe for concurrent use.
@@ -66,7 +67,7 @@ func New(o Options) http.Handler {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
 	}
-	d := &door{Options: o, slots: make(chan struct{}, o.MaxInFlight), pace: newPace(o.Rate, o.MaxBatch)}
+	d := &door{Options: o, slots: make(chan struct{}, o.MaxInFlight), pace: newPace(o.Rate, o.MaxBatch), brakes: brakes{braked: map[kind]*brake{}}}
 	a := newAccess(o.Tokens, o.Users)
 	events := a.guard(http.HandlerFunc(d.events))
 	mux := http.NewServeMux()

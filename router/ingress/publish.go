@@ -14,6 +14,11 @@ import (
 
 // publish hands the events to the broker and answers when it has spoken of them all.
 func (d *door) publish(w http.ResponseWriter, r *http.Request, exchange string, events []*event.Event) {
+	passage, p := d.brakes.enter(exchange, events)
+	if p != nil {
+		p.write(w)
+		return
+	}
 	ctx, cancel := context.WithTimeoutCause(r.Context(), d.Timeout, fmt.Errorf("no confirm within %s", d.Timeout))
 	defer cancel()
 	errs := make([]error, len(events))
@@ -26,6 +31,7 @@ func (d *door) publish(w http.ResponseWriter, r *http.Request, exchange string, 
 		})
 	}
 	pending.Wait()
+	passage.leave(events, errs)
 	if errors.Join(errs...) != nil {
 		failure(events, errs).write(w)
 		return

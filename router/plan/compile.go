@@ -77,8 +77,14 @@ func (p *Plan) pipeline(r rules.Pipeline) Pipeline {
 	if out.QueueName == "" {
 		out.QueueName = p.Name + "." + r.Name
 	}
+	prefix := p.Name
+	if r.Queue.MaxLength > 0 || r.Queue.MaxBytes > 0 {
+		// A queue that is full takes nothing back, and RabbitMQ moves nothing else out of a retry queue in which 32 events wait for that. Tried on 4.0: the retries of other
+		// pipelines were held up for as long as the queue was full.
+		prefix += "." + r.Name
+	}
 	for _, d := range r.Retry.Delays {
-		out.Delays = append(out.Delays, Delay{After: d, Exchange: p.Name + ".retry." + delayName(d)})
+		out.Delays = append(out.Delays, Delay{After: d, Exchange: prefix + ".retry." + delayName(d)})
 	}
 	if r.Retry.Attempts == 1 {
 		out.Delays = nil
@@ -128,7 +134,7 @@ func (p *Plan) topology(f *rules.File) {
 	p.bindTypes(t)
 }
 
-// retries adds an exchange and a queue for each distinct delay. What has waited there goes to the default exchange with the
+// retries adds an exchange and a queue for each distinct delay, of all pipelines whose queues have no limit and of each that has one. What has waited there goes to the default exchange with the
 // routing key it came with, which is the queue that it goes back to.
 func (p *Plan) retries(t *Topology) {
 	seen := map[string]bool{}
