@@ -163,14 +163,14 @@ func (l *loop) route(d *Delivery) {
 	}
 	fed := 0
 	for _, at := range l.routed.Pipelines {
-		key, owed := t.key(&p.Pipelines[at])
-		if !owed {
+		pipeline := &p.Pipelines[at]
+		if !t.owes(pipeline) {
 			continue // it has the event from the broker
 		}
 		if fed++; fed == 1 {
-			m.Key = key
+			m.Key = pipeline.QueueName
 		} else {
-			m.BCC = append(m.BCC, key)
+			m.BCC = append(m.BCC, pipeline.QueueName)
 		}
 	}
 	if fed == 0 && t.leftover != nil && !t.had(d.Exchange, e.Type) {
@@ -194,12 +194,12 @@ func (l *loop) route(d *Delivery) {
 	l.handover.Do(l.ctx, d, then, m)
 }
 
-// key is the routing key by which a pipeline is fed, if it is fed from here.
-func (t *task) key(p *plan.Pipeline) (key string, owed bool) {
+// owes reports whether a pipeline is to get events from here.
+func (t *task) owes(p *plan.Pipeline) bool {
 	if t.leftover != nil {
-		return p.QueueName, slices.Contains(t.leftover.Pipelines, p.Name)
+		return slices.Contains(t.leftover.Pipelines, p.Name)
 	}
-	return p.QueueName, p.Feed == plan.ByRouter
+	return p.Feed == plan.ByRouter
 }
 
 // A queue counts as empty when it was found so for a while: events that are on their way to it may take a moment.
