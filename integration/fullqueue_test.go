@@ -42,6 +42,49 @@ rules:
   - {name: mails, type: "mail.#", pipelines: [mail]}
 `
 
+// TestAFullMatchQueueSlowsPublishersDown has a pipeline hang that the router feeds, and whose queue has a limit, as the match queue has: publishers are
+// refused when both are full, over AMQP and HTTP, and go on by themselves when there is room.
+func TestAFullMatchQueueSlowsPublishersDown(t *testing.T) {
+	t.Parallel()
+	s := server(t, rabbit.V4)
+	p := &pressed{t: t, book: ledger.New(), over: make(chan struct{})}
+	release := make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(release) })
+	r := receiver(t, p.book, func(_ http.ResponseWriter, r *http.Request, _ []byte) {
+		pipeline := strings.TrimPrefix(r.URL.Path, "/")
+		if pipeline == "ledger" {
+			<-release
+		}
+		p.book.Seen(pipeline, r.Header.Get("ce-id"))
+	})
+	defer letGo()
+	rules, compiled := writeRules(t, newName(), "match_queue: {max_length: 100}\n"+fullRules)
+	defer cleanUp(t, s.URL, compiled)
+	p.plan = compiled
+	p.exchange, _ = compiled.Source("")
+	p.run = startProcess(t, s.URL, rules, "RECEIVER="+r.URL)
+	p.outside = connect(t, s.URL, nil, amqp.Options{})
+	for i := range 20 {
+		p.load.Go(func() { p.overAMQP(fmt.Sprintf("amqp%d", i), "invoice.sent") })
+		p.load.Go(func() { p.overHTTP(fmt.Sprintf("http%d", i), "invoice.sent") })
+	}
+	waitFor(t, func() bool { return p.nacked.Load() > 100 && p.held.Load() > 100 },
+		func() string { return fmt.Sprintf("refused: %d over AMQP, %d over HTTP", p.nacked.Load(), p.held.Load()) })
+	if n, err := p.outside.Depth(t.Context(), compiled.Match); err != nil || n > 500 {
+		t.Errorf("the match queue holds %d events, %v", n, err)
+	}
+	taken := p.book.Total()
+	letGo()
+	waitFor(t, func() bool { return p.book.At("ledger") > taken+200 },
+		func() string { return fmt.Sprintf("it does not go on by itself: %d at ledger, %d taken before", p.book.At("ledger"), taken) })
+	close(p.over)
+	p.load.Wait()
+	settled(t, p.outside, compiled)
+	p.run.terminate()
+	audit(t, p.outside, compiled, p.book)
+	p.book.Balance(t, func(string) [][]string { return [][]string{{"ledger"}} })
+}
+
 // pressed is a router whose queues are full, and what presses on it.
 type pressed struct {
 	t        *testing.T
@@ -134,7 +177,7 @@ func fullQueues(t *testing.T, s *rabbit.Server) {
 // overAMQP sends one event after another, each until it is taken, ten times a second.
 func (p *pressed) overAMQP(name, kind string) {
 	for i := 0; !p.ended(); i++ {
-		e := &event.Event{ID: fmt.Sprintf("%s-%d", name, i), Type: kind, Data: []byte(`{}`)}
+		e := &event.Event{ID: fmt.Sprintf("%s-%d", name, i), Type: kind, ContentType: "application/json", Data: []byte(`{"n": 1}`)}
 		for {
 			done := make(chan error, 1)
 			p.outside.Publish(p.t.Context(), router.Message{Event: e, Exchange: p.exchange, Key: e.Type, Mandatory: true}, func(err error) { done <- err })
@@ -161,7 +204,7 @@ func (p *pressed) overHTTP(name, kind string) {
 	for i := 0; !p.ended(); i++ {
 		id := fmt.Sprintf("%s-%d", name, i)
 		for {
-			status, err := postTyped(p.t.Context(), http.DefaultClient, p.run.http, id, kind, `{"text": "`+p.filler+`"}`)
+			status, err := postTyped(p.t.Context(), http.DefaultClient, p.run.http, id, kind, `{"n": 1, "text": "`+p.filler+`"}`)
 			if err == nil && status == http.StatusAccepted {
 				p.book.Confirmed(id)
 				break

@@ -40,6 +40,7 @@ func (b *builder) file(w *walker, root *yaml.Node) {
 	}
 	b.exchanges(v)
 	b.pipelines(v)
+	b.matchQueue(v)
 	b.rules(v)
 	b.tests(v)
 }
@@ -105,6 +106,16 @@ func (b *builder) pipelines(v values) {
 		}
 		b.out.Pipelines = append(b.out.Pipelines, b.pipeline(v.w.object(e.value, pipelineObject), e.key))
 	}
+}
+
+func (b *builder) matchQueue(v values) {
+	n, _, ok := v.has("match_queue")
+	if !ok {
+		return
+	}
+	b.claim(v.w, n, "the section", "match_queue")
+	limits := v.child("match_queue")
+	b.out.MatchQueue = Limits{MaxLength: limits.int("max_length"), MaxBytes: limits.int("max_bytes")}
 }
 
 func (b *builder) pipeline(v values, key *yaml.Node) Pipeline {

@@ -78,6 +78,7 @@ var fileObject = &object{name: "a rules file", doc: "Rules file of eventrouter."
 		doc: "Topic exchanges that publishers publish to. Without any there is one, called events."},
 	{name: "pipelines", kind: kindObjectMap, object: pipelineObject, form: nameForm, formDoc: nameFormDoc,
 		doc: "Pipelines by name: each has its own queue, consumers, retries and dead letters."},
+	{name: "match_queue", kind: kindObject, object: matchQueueObject, doc: "Limits of the queue in which events wait for rules with match or where. Without it there are none."},
 	{name: "rules", kind: kindObjects, object: ruleObject, doc: "Which events go into which pipelines."},
 	{name: "tests", kind: kindObjects, object: testObject, doc: "Examples that `check` and `test` run."},
 }}
@@ -109,6 +110,11 @@ var queueObject = &object{name: "a queue", doc: "Shape of a queue.", fields: []f
 	{name: "delivery_limit", kind: kindInteger, def: "20", min: 1, max: 1000000, doc: "How often an event that crashes its consumer comes back before it is a dead letter. Quorum queues only."},
 	{name: "single_active_consumer", kind: kindBool, def: "false",
 		doc: "true: of all instances one gets its events at a time, and another takes over when that ends. With order_by it keeps the order over several instances."},
+}}
+
+var matchQueueObject = &object{name: "the section match_queue", doc: "Limits of the queue in which events wait for rules with match or where.", fields: []field{
+	{name: "max_length", kind: kindInteger, min: 1, doc: "Events it may hold; publishers are refused over it, no event is dropped."},
+	{name: "max_bytes", kind: kindInteger, min: 1, doc: "Bytes of bodies it may hold; publishers are refused over it, no event is dropped."},
 }}
 
 var retryObject = &object{name: "a retry policy", doc: "When a failed event is tried again.", fields: []field{

@@ -12,11 +12,18 @@ type Pos struct {
 // File is what one or several rules files say together: checked, with defaults filled in, every part in the order in which
 // it was written and with its place. It is plain data, and is not changed after Load.
 type File struct {
-	Name      string // prefix of every broker object that the file owns
-	Exchanges []Exchange
-	Pipelines []Pipeline
-	Rules     []Rule
-	Tests     []Test
+	Name       string // prefix of every broker object that the file owns
+	Exchanges  []Exchange
+	Pipelines  []Pipeline
+	MatchQueue Limits // of the queue in which events wait for rules that look at their content
+	Rules      []Rule
+	Tests      []Test
+}
+
+// Limits are what a queue may hold. Over them publishers are refused, and no event is dropped. 0 is no limit.
+type Limits struct {
+	MaxLength int64 // events
+	MaxBytes  int64 // bytes of bodies
 }
 
 // Exchange is a topic exchange that publishers publish to.

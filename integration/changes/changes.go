@@ -64,6 +64,7 @@ rules:
   - {name: mails, type: mail.*, match: {data: {n: [{exists: true}]}}, pipelines: [mail]}
 `, `
 exchanges: {events: {}, audit: {}}
+match_queue: {max_length: 1000000}
 pipelines: {all: {queue: {name: NAME.everything}}, billing: {}, mail: {queue: {name: NAME.post}}, more: {}}
 rules:
   - {name: all, pipelines: [all]}

@@ -30,7 +30,7 @@ import (
 //
 // The same goes for an event that waits in the match queue, and that the new plan leaves to the broker, by a type that was not bound when it was published.
 //
-// Where a feed changes, or an event could stray like that, the new plan has a match queue of another name, so that the old plan's holds only events that were published under the old
+// Where a feed changes, an event could stray like that, or the limits of the match queue change, the new plan has a match queue of another name, so that the old plan's holds only events that were published under the old
 // plan. Those are owed to the pipelines that the router fed then, and to no others: the queue becomes a [Leftover], and the router works
 // it off with that in mind, under the rules in force when it takes them, as ever.
 type Change struct {
@@ -111,7 +111,7 @@ func NewChange(rec *Record, p *Plan) *Change {
 	want := c.Plan.State()
 	c.Settled = rec != nil && rec.Next == nil && rec.Applied.Digest == want.Digest && rec.Applied.Match == want.Match &&
 		len(c.kept.Queues)+len(c.kept.Exchanges)+len(c.Leftovers) == 0
-	c.Turns = rec != nil && (c.prior.turns(&want) || c.prior.strays(&want))
+	c.Turns = rec != nil && (c.prior.turns(&want) || c.prior.strays(&want) || c.prior.Match != "" && want.Match != "" && c.prior.Match != want.Match)
 	switch {
 	case c.Settled:
 		c.Add = c.declare(&want.Topology, want.Topology.Bindings)
@@ -264,7 +264,7 @@ func (c *Change) matchName() string {
 	if c.Plan.Match == "" {
 		return ""
 	}
-	moved := c.prior.strays(&State{Topology: c.Plan.Topology, Match: c.Plan.Match})
+	moved := c.prior.strays(&State{Topology: c.Plan.Topology, Match: c.Plan.Match}) || c.reshapesMatch()
 	for i := range c.Plan.Pipelines {
 		p := &c.Plan.Pipelines[i]
 		fed, there := c.prior.Pipelines[p.Name]
@@ -278,6 +278,12 @@ func (c *Change) matchName() string {
 		name = c.Plan.Match + "." + strconv.Itoa(n)
 	}
 	return name
+}
+
+// reshapesMatch reports whether the match queue is to have other limits: it cannot, and another one takes its place.
+func (c *Change) reshapesMatch() bool {
+	old, now := c.prior.Topology.queue(c.prior.Match), c.Plan.Topology.queue(c.Plan.Match)
+	return old != nil && now != nil && arguments(old.Arguments, now.Arguments, false) != ""
 }
 
 // matching is the plan with a match queue of that name.

@@ -149,3 +149,28 @@ func TestATypeOfEventsThatWaitTurns(t *testing.T) {
 		t.Error("an event of a leftover that an older version noted comes to the unrouted ones")
 	}
 }
+
+// TestOtherLimitsOfTheMatchQueueTurn: a queue cannot get others, so that another one takes its place, at one instant, and the first is worked off.
+func TestOtherLimitsOfTheMatchQueueTurn(t *testing.T) {
+	t.Parallel()
+	before := compile(t, changing)
+	limited := compile(t, strings.Replace(changing, "rules:", "match_queue: {max_length: 1000, max_bytes: 5000000}\nrules:", 1))
+	record := func(p *plan.Plan) *plan.Record {
+		data, err := (&plan.Record{Format: plan.RecordFormat, Applied: p.State()}).Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec, err := plan.DecodeRecord(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rec
+	}
+	c := plan.NewChange(record(before), limited)
+	if !c.Turns || c.Plan.Match != "shop.match.2" || len(c.Leftovers) != 1 || c.Leftovers[0].Queue != "shop.match" {
+		t.Errorf("turns %v, to %s, with %+v left over", c.Turns, c.Plan.Match, c.Leftovers)
+	}
+	if c := plan.NewChange(record(c.Plan), limited); c.Turns || c.Plan.Match != "shop.match.2" {
+		t.Errorf("the same limits: turns %v, to %s", c.Turns, c.Plan.Match)
+	}
+}

@@ -119,7 +119,9 @@ func (p *Plan) topology(f *rules.File) {
 	p.retries(t)
 	if p.Match != "" {
 		t.Exchanges = append(t.Exchanges, Exchange{Name: p.Matched, Kind: "direct"})
-		t.Queues = append(t.Queues, Queue{Name: p.Match, Arguments: deadLettered(p.Unrouted, rules.Queue{Type: rules.Quorum, DeliveryLimit: 20})})
+		t.Queues = append(t.Queues, Queue{Name: p.Match, Arguments: deadLettered(p.Unrouted, rules.Queue{
+			Type: rules.Quorum, DeliveryLimit: 20, MaxLength: f.MatchQueue.MaxLength, MaxBytes: f.MatchQueue.MaxBytes,
+		})})
 	}
 	for _, pipeline := range p.Pipelines {
 		q := Queue{Name: pipeline.QueueName, Passive: !pipeline.Queue.Declare}

@@ -107,13 +107,22 @@ func (c *Change) Retyped(name string) (was, want string) {
 }
 
 func (t *Topology) queueType(name string) string {
+	q := t.queue(name)
+	if q == nil {
+		return ""
+	}
+	kind, _ := q.Arguments["x-queue-type"].(string)
+	return kind
+}
+
+// queue is the queue of that name; nil where there is none.
+func (t *Topology) queue(name string) *Queue {
 	for i := range t.Queues {
 		if t.Queues[i].Name == name {
-			kind, _ := t.Queues[i].Arguments["x-queue-type"].(string)
-			return kind
+			return &t.Queues[i]
 		}
 	}
-	return ""
+	return nil
 }
 
 // Ours are the queues of the plan that were applied before, in whatever shape.
