@@ -55,8 +55,8 @@ func TestAServiceIsReloadedWhileEventsFlow(t *testing.T) {
 func TestTwoRoutersAtOnce(t *testing.T) {
 	t.Parallel()
 	rounds := changes.Setting(t, "EVENTROUTER_TEST_ROUNDS", 1)
-	for _, v := range []rabbit.Version{rabbit.V4, rabbit.V3} {
-		for _, pair := range changes.Pairs {
+	for v, pairs := range map[rabbit.Version][]changes.Pair{rabbit.V4: changes.Pairs, rabbit.V3: changes.Pairs[:1]} {
+		for _, pair := range pairs {
 			t.Run(fmt.Sprintf("%s, %s", v, pair.Name), func(t *testing.T) {
 				t.Parallel()
 				s := server(t, v)

@@ -23,13 +23,13 @@ import (
 )
 
 // TestDeadLettersInGreatNumber has one look at all of a long queue of dead letters, again and again, be interrupted and killed while one looks and while one replays, and keeps books.
-// EVENTROUTER_TEST_DEAD_LETTERS (5,000) is how many.
+// EVENTROUTER_TEST_DEAD_LETTERS (2,000) is how many.
 func TestDeadLettersInGreatNumber(t *testing.T) {
 	t.Parallel()
 	for _, v := range []rabbit.Version{rabbit.V4, rabbit.V3} {
 		t.Run(string(v), func(t *testing.T) {
 			t.Parallel()
-			count := changes.Setting(t, "EVENTROUTER_TEST_DEAD_LETTERS", 5000)
+			count := changes.Setting(t, "EVENTROUTER_TEST_DEAD_LETTERS", 2000)
 			s := server(t, v)
 			rules, p := writeRules(t, newName(), "pipelines: {all: {}}\nrules: [{name: all, pipelines: [all]}]\n")
 			b := connect(t, s.URL, p, amqp.Options{})
