@@ -216,7 +216,7 @@ func loopByHand(ctx context.Context, s setting) (time.Duration, error) {
 	}()
 	bcc := []any{}
 	for i := 1; i < s.pipelines; i++ {
-		bcc = append(bcc, fmt.Sprintf("p%d", i))
+		bcc = append(bcc, queueName(i))
 	}
 	for seen := 0; seen < s.events; seen++ {
 		d := <-deliveries
@@ -224,10 +224,39 @@ func loopByHand(ctx context.Context, s setting) (time.Duration, error) {
 		if len(bcc) > 0 {
 			m.Headers = amqp091.Table{"BCC": bcc}
 		}
-		if err := out.Publish(matched, "p0", true, false, m); err != nil {
+		if err := out.Publish(matched, queueName(0), true, false, m); err != nil {
 			return 0, err
 		}
 	}
 	err = <-finished
-	return time.Since(began), err
+	took := time.Since(began)
+	return took, errors.Join(err, copied(ctx, s))
+}
+
+// copied checks that each pipeline's queue has got all events: what goes nowhere is confirmed too. A queue may take a moment to count them.
+func copied(ctx context.Context, s setting) error {
+	conn, ch, err := direct(s.url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for i := range s.pipelines {
+		for {
+			q, err := ch.QueueDeclarePassive(queueName(i), true, false, false, false, nil)
+			if err != nil {
+				return err
+			}
+			if q.Messages == s.events {
+				break
+			}
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-ctx.Done():
+				return fmt.Errorf("queue %q has %d of %d events", q.Name, q.Messages, s.events)
+			}
+		}
+	}
+	return nil
 }

@@ -186,7 +186,7 @@ func loopByRouter(ctx context.Context, s setting) (took time.Duration, err error
 		<-routed
 		took = time.Since(began)
 		stop()
-		return errors.Join(<-served, empty(ctx, b, match))
+		return errors.Join(<-served, empty(ctx, b, match), copied(context.WithoutCancel(ctx), s))
 	})
 	return took, err
 }
