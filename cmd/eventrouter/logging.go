@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"sync"
 	"time"
 
@@ -129,14 +130,18 @@ type seldom struct {
 }
 
 type saying struct {
-	text string
+	text string // without ports
 	when time.Time
 }
+
+// ports are in the errors of a lost connection: each has another one of ours.
+var ports = regexp.MustCompile(`:[0-9]+`)
 
 func newSeldom(every time.Duration) *seldom { return &seldom{every: every, said: map[string]saying{}} }
 
 // now tells whether the text is to be said of the subject: where it is not the last one, or was said long ago.
 func (s *seldom) now(subject, text string) bool {
+	text = ports.ReplaceAllString(text, "")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := s.said[subject]

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,8 +20,8 @@ func TestABrokerThatIsDownDoesNotFillTheLog(t *testing.T) {
 			hooks.Disconnected("publish", errors.New(why))
 			hooks.Disconnected("consume", errors.New(why))
 		}
-		for range 60 {
-			down("connection refused")
+		for port := range 60 {
+			down(fmt.Sprintf("read tcp 127.0.0.1:%d->127.0.0.1:5672: connection reset by peer", 40000+port))
 			time.Sleep(time.Second)
 		}
 		if n := lines.Len(); n != 12 {
