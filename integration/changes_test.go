@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/eventrouter/eventrouter/integration/changes"
@@ -27,16 +28,25 @@ func TestAChangeThatIsKilledIsFinishedByTheNext(t *testing.T) {
 	}
 }
 
+// TestAChangeOfRandomRulesThatIsKilledIsFinishedByTheNext also kills a change of the example's rules where EVENTROUTER_TEST_LONG is set.
 func TestAChangeOfRandomRulesThatIsKilledIsFinishedByTheNext(t *testing.T) {
 	t.Parallel()
 	s := server(t, rabbit.V4)
 	step := changes.Setting(t, "EVENTROUTER_TEST_KILL_STEP", 60)
-	pair := changes.RandomPair(t)
-	steps := rand.IntN(step)
-	for !changes.Interrupt(t, s.URL, s.Management, newName(), pair, steps, steps%2 == 1) && !t.Failed() {
-		steps += step
+	pairs := []changes.Pair{changes.RandomPair(t)}
+	if os.Getenv("EVENTROUTER_TEST_LONG") != "" {
+		pairs = append(pairs, changes.Example(t, ".."))
 	}
-	t.Logf("killed up to operation %d", steps)
+	for _, pair := range pairs {
+		t.Run(pair.Name, func(t *testing.T) {
+			t.Parallel()
+			steps := rand.IntN(step)
+			for !changes.Interrupt(t, s.URL, s.Management, newName(), pair, steps, steps%2 == 1) && !t.Failed() {
+				steps += step
+			}
+			t.Logf("killed up to operation %d", steps)
+		})
+	}
 }
 
 func TestAServiceIsReloadedWhileEventsFlow(t *testing.T) {

@@ -69,14 +69,18 @@ func TestAFullMatchQueueSlowsPublishersDown(t *testing.T) {
 		p.load.Go(func() { p.overHTTP(fmt.Sprintf("http%d", i), "invoice.sent") })
 	}
 	waitFor(t, func() bool { return p.nacked.Load() > 100 && p.held.Load() > 100 },
-		func() string { return fmt.Sprintf("refused: %d over AMQP, %d over HTTP", p.nacked.Load(), p.held.Load()) })
+		func() string {
+			return fmt.Sprintf("refused: %d over AMQP, %d over HTTP", p.nacked.Load(), p.held.Load())
+		})
 	if n, err := p.outside.Depth(t.Context(), compiled.Match); err != nil || n > 500 {
 		t.Errorf("the match queue holds %d events, %v", n, err)
 	}
 	taken := p.book.Total()
 	letGo()
 	waitFor(t, func() bool { return p.book.At("ledger") > taken+200 },
-		func() string { return fmt.Sprintf("it does not go on by itself: %d at ledger, %d taken before", p.book.At("ledger"), taken) })
+		func() string {
+			return fmt.Sprintf("it does not go on by itself: %d at ledger, %d taken before", p.book.At("ledger"), taken)
+		})
 	close(p.over)
 	p.load.Wait()
 	settled(t, p.outside, compiled)
