@@ -85,7 +85,9 @@ func TestAFullMatchQueueSlowsPublishersDown(t *testing.T) {
 	p.load.Wait()
 	// What the router has in hand, and tries again, is in no queue's count.
 	waitFor(t, func() bool { return p.book.At("ledger") >= p.book.Total() },
-		func() string { return fmt.Sprintf("%d of %d events came to the ledger", p.book.At("ledger"), p.book.Total()) })
+		func() string {
+			return fmt.Sprintf("%d of %d events came to the ledger", p.book.At("ledger"), p.book.Total())
+		})
 	settled(t, p.outside, compiled)
 	p.run.terminate()
 	audit(t, p.outside, compiled, p.book)
