@@ -126,6 +126,7 @@ func (r *Router) Run(ctx context.Context) error {
 	})
 	err := r.Broker.Consume(ctx, Subscription{
 		Queue: queue, Prefetch: r.Prefetch, Drain: r.Drain, Sources: r.Plan.Sources(),
+		InOrder: true, // a pipeline may promise order, and gets events in that of this queue
 	}, l.route)
 	stop()
 	l.handover.Wait()
