@@ -20,6 +20,8 @@ type broker struct {
 	confirmed map[string]int // by routing key
 	published []router.Message
 	declared  int
+
+	subscription router.Subscription // the last
 }
 
 func (b *broker) Redeclare(context.Context) error {
@@ -53,7 +55,10 @@ func (b *broker) Publish(_ context.Context, m router.Message, done func(error)) 
 // keys are all routing keys of a message.
 func keys(m router.Message) []string { return append([]string{m.Key}, m.BCC...) }
 
-func (b *broker) Consume(ctx context.Context, _ router.Subscription, handle func(*router.Delivery)) error {
+func (b *broker) Consume(ctx context.Context, s router.Subscription, handle func(*router.Delivery)) error {
+	b.mu.Lock()
+	b.subscription = s
+	b.mu.Unlock()
 	for {
 		select {
 		case <-ctx.Done():

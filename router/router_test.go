@@ -152,6 +152,9 @@ func TestTheEndOfTheRouterGivesBackWhatTheBrokerDoesNotTake(t *testing.T) {
 		if is := d.Settler.(*fate).is(); is != "requeue" {
 			t.Errorf("the event: %q", is)
 		}
+		if !b.subscription.InOrder {
+			t.Error("what goes back at the end is not kept in order, and a pipeline may promise order")
+		}
 	})
 }
 
