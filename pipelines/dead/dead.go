@@ -150,42 +150,71 @@ type Replay struct {
 	Filter
 	Rate     float64                   // events a second at most; 0 is no limit
 	Limit    int                       // letters at most; 0 is no limit
+	Turn     time.Duration             // of a replay with a Rate: after how long all letters are given back and taken anew; default 5m. Less than the broker's consumer_timeout
 	Replayed func(l Letter, err error) // called for each as it is done, one at a time; may be nil
 }
 
+const defaultTurn = 5 * time.Minute
+
 // Replay sends the picked letters back, with their attempts reset, and takes each out of the box when its publish is confirmed. When it
-// is interrupted, what was not confirmed stays. It returns how many were replayed, and an error for the first that was not.
+// is interrupted, what was not confirmed stays. Letters that come while it works are left alone. It returns how many were replayed, and an error for the first
+// that was not.
 func (b *Box) Replay(ctx context.Context, r Replay) (int, error) {
-	p := &replaying{Box: b, Replay: &r, handover: router.Handover{Broker: b.Broker, Once: true}, wait: pace(r.Rate)}
-	err := b.Broker.Browse(ctx, b.Queue, b.Sources, func(d *router.Delivery) bool {
-		return p.one(ctx, d)
-	}, p.handover.Wait)
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	if r.Turn <= 0 {
+		r.Turn = defaultTurn
+	}
+	p := &replaying{Box: b, Replay: &r, handover: router.Handover{Broker: b.Broker, Once: true}, limiter: rate.NewLimiter(rate.Inf, 1), failures: map[string]int{}}
+	if r.Rate > 0 {
+		p.limiter.SetLimit(rate.Limit(r.Rate))
+	}
+	kept, err := b.Depth(ctx)
+	for p.again = true; p.again && err == nil; {
+		err = p.turn(ctx, kept-p.done)
+	}
 	if err == nil {
 		err = p.failed
 	}
 	return p.done, err
 }
 
+// replaying is a Replay at work. It holds what it has looked at and not replayed, as it would get that again otherwise, but no longer than a turn:
+// a broker closes the channel of a consumer that holds events for long.
 type replaying struct {
 	*Box
 	*Replay
 	handover router.Handover
-	wait     func(context.Context) error
+	limiter  *rate.Limiter
+	next     time.Time // when another letter may be replayed; zero: that is to be asked
+	over     time.Time // the end of the turn
+	turns    int
+	again    bool // there is to be another turn
 	taken    int
 
-	mu     sync.Mutex
-	done   int
-	failed error
+	mu       sync.Mutex
+	done     int
+	failed   error
+	failures map[string]int // in which turn a letter failed: it is not tried again in later ones
+}
+
+// turn replays until the turn is over. There are so many letters at its begin; what is behind them is younger than the replay.
+func (p *replaying) turn(ctx context.Context, letters int) error {
+	if err := p.pause(ctx); err != nil {
+		return err
+	}
+	p.turns++
+	p.again, p.over = false, time.Now().Add(p.Turn)
+	return p.Broker.Browse(ctx, p.Queue, p.Sources, func(d *router.Delivery) bool {
+		letters--
+		return letters >= 0 && p.one(ctx, d)
+	}, p.handover.Wait)
 }
 
 func (p *replaying) one(ctx context.Context, d *router.Delivery) bool {
 	l := p.letter(d)
-	if !p.picks(&l) {
+	if !p.picks(&l) || p.hasFailed(&l) {
 		return true
 	}
-	if p.Limit > 0 && p.taken == p.Limit || p.wait(ctx) != nil {
+	if p.Limit > 0 && p.taken == p.Limit || !p.may(ctx) {
 		return false
 	}
 	p.taken++
@@ -202,23 +231,56 @@ func (p *replaying) one(ctx context.Context, d *router.Delivery) bool {
 	return true
 }
 
+// may waits until another letter may be replayed. It reports false where ctx or the turn ends before.
+func (p *replaying) may(ctx context.Context) bool {
+	if p.next.IsZero() {
+		p.next = time.Now().Add(p.limiter.Reserve().Delay())
+	}
+	if p.Rate > 0 && p.next.After(p.over) {
+		p.again = true
+		return false
+	}
+	if p.pause(ctx) != nil {
+		return false
+	}
+	p.next = time.Time{}
+	return true
+}
+
+// pause waits until the next letter may be replayed, as far as that is known.
+func (p *replaying) pause(ctx context.Context) error {
+	wait := time.NewTimer(time.Until(p.next))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
+	}
+	return context.Cause(ctx)
+}
+
 func (p *replaying) note(l Letter, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
 		p.done++
-	} else if p.failed == nil {
-		p.failed = err
+	} else {
+		p.failures[identity(&l)] = p.turns
+		if p.failed == nil {
+			p.failed = err
+		}
 	}
 	if p.Replayed != nil {
 		p.Replayed(l, err)
 	}
 }
 
-// pace waits between events so that there are no more than so many a second, without bursts.
-func pace(perSecond float64) func(context.Context) error {
-	if perSecond <= 0 {
-		return func(ctx context.Context) error { return ctx.Err() }
-	}
-	return rate.NewLimiter(rate.Limit(perSecond), 1).Wait
+// hasFailed reports whether a letter failed in an earlier turn.
+func (p *replaying) hasFailed(l *Letter) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	turn, failed := p.failures[identity(l)]
+	return failed && turn < p.turns
 }
+
+// identity is what names an event.
+func identity(l *Letter) string { return l.Event.Source + "\n" + l.Event.ID }

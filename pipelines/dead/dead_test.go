@@ -227,6 +227,51 @@ func TestAnInterruptedReplayLeavesTheRest(t *testing.T) {
 	w.holds(box.Queue, "1 2 3 4 5")
 }
 
+// A broker closes the channel of a consumer that holds events for longer than its consumer_timeout, which a slow replay of many would do.
+func TestASlowReplayHoldsLettersForATurnOnly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	slow := plan.Queue{Name: "slow", Arguments: map[string]any{"x-queue-type": "quorum", "x-consumer-timeout": int64(500)}}
+	if err := w.Declare(t.Context(), plan.Topology{Queues: []plan.Queue{slow}}); err != nil {
+		t.Fatal(err)
+	}
+	kinds := []string{"order.created", "order.paid", "order.lost"}
+	w.keep("slow", 18, func(i int) router.Trail {
+		return router.Trail{Type: kinds[i%3], Exchange: "shop.events", Error: "it said no"}
+	})
+	// Those that are lost fail: their queue is not there. While the replay goes on, a younger one comes.
+	box := &dead.Box{Broker: w, Queue: "slow", Sources: w.plan.Sources(), Target: func(d *router.Delivery) (string, string, bool) {
+		if d.Event.Type == "order.lost" {
+			return "", "nowhere", true
+		}
+		return "", "shop.mail", true
+	}}
+	var done, failed []string
+	younger := make(chan error, 1)
+	n, err := box.Replay(t.Context(), dead.Replay{Filter: dead.Filter{Error: "said no"}, Rate: 15, Turn: 100 * time.Millisecond, Replayed: func(l dead.Letter, err error) {
+		if err != nil {
+			failed = append(failed, l.Event.ID)
+			return
+		}
+		if done = append(done, l.Event.ID); len(done) == 2 {
+			go w.Publish(t.Context(), router.Message{
+				Event: &router.Event{ID: "younger", Type: "order.created"}, Key: "slow", Mandatory: true,
+				Trail: router.Trail{Type: "order.created", Exchange: "shop.events", Error: "it said no again"},
+			}, func(err error) { younger <- err })
+		}
+	}})
+	if err := <-younger; err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(done, " "); n != 12 || got != "0 1 3 4 6 7 9 10 12 13 15 16" || !errors.Is(err, router.ErrUnroutable) {
+		t.Errorf("replayed %d, %q: %v", n, got, err)
+	}
+	if got := strings.Join(failed, " "); got != "2 5 8 11 14 17" {
+		t.Errorf("failed: %q", got)
+	}
+	w.holds("slow", "2 5 8 11 14 17 younger")
+}
+
 func TestUnroutedEventsGoThroughTheRulesAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
