@@ -369,11 +369,10 @@ func (c *Change) removal(want *State) (steps []Step) {
 	var inner, outer []Binding // of the router's own exchange, and of those of publishers
 	matched := c.Plan.Name + ".matched"
 	for _, b := range stale.Bindings {
-		switch {
-		case b.Exchange == matched:
+		if b.Exchange == matched {
 			inner = append(inner, b)
-		case b.Exchange != b.Queue: // else it goes with its queue
-			outer = append(outer, b)
+		} else {
+			outer = append(outer, b) // those of retry queues too: a process with older rules may send an event there between the last look at it and its end
 		}
 	}
 	steps = unbind(outer)

@@ -1,0 +1,91 @@
+package changes_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/eventrouter/eventrouter/amqp"
+	"github.com/eventrouter/eventrouter/amqp/embedded/amqptest"
+	"github.com/eventrouter/eventrouter/integration/changes"
+	"github.com/eventrouter/eventrouter/router"
+	"github.com/eventrouter/eventrouter/router/event"
+	"github.com/eventrouter/eventrouter/router/plan"
+)
+
+// counting calls counted after each look at how many events a queue holds.
+type counting struct {
+	router.Lock
+	counted func(queue string, events int)
+}
+
+func (c *counting) Count(ctx context.Context, queue string) (events, consumers int, there bool, err error) {
+	events, consumers, there, err = c.Lock.Count(ctx, queue)
+	c.counted(queue, events)
+	return events, consumers, there, err
+}
+
+// retrying are rules with one pipeline, whose events are tried again after that delay.
+func retrying(t *testing.T, delay string) *plan.Plan {
+	t.Helper()
+	return changes.Compile(t, "retry", "\npipelines: {work: {retry: {delays: ["+delay+"]}}}\nrules: [{name: all, pipelines: [work]}]\n")
+}
+
+// again sends an event to wait for another attempt, as a pipeline with the rules does. An error means that whoever sent it still has it.
+func again(t *testing.T, b *amqp.Broker, p *plan.Plan, id string) error {
+	t.Helper()
+	work := p.Pipeline("work")
+	done := make(chan error, 1)
+	b.Publish(t.Context(), router.Message{
+		Event: &event.Event{ID: id, Type: "order.created"}, Exchange: work.Delays[0].Exchange, Key: work.QueueName, Mandatory: true,
+	}, func(err error) { done <- err })
+	return <-done
+}
+
+// A process that still has the older rules sends an event to a delay that the new ones do not have, after the delay was found empty and before it is gone.
+func TestAnEventThatIsTriedAgainWhileItsDelayGoesIsNotLost(t *testing.T) {
+	t.Parallel()
+	url := amqptest.Broker(t).URL()
+	old, now := retrying(t, "1s"), retrying(t, "2s")
+	b, _ := changes.Connect(t, url, amqp.Options{Name: "apply"})
+	changes.Apply(t, b, old)
+	older, _ := changes.Connect(t, url, amqp.Options{Name: "older"})
+	looks := 0
+	_, _, err := router.Apply(t.Context(), b, now, router.ApplyOptions{Wrap: func(l router.Lock) router.Lock {
+		return &counting{l, func(queue string, events int) {
+			if queue != old.Pipeline("work").Delays[0].Exchange || events > 0 {
+				return
+			}
+			looks++
+			if err := again(t, older, old, "late"); !errors.Is(err, router.ErrUnroutable) {
+				t.Errorf("an event was sent to a queue that is about to be deleted: %v", err)
+			}
+		}}
+	}}, nil)
+	if err != nil || looks == 0 {
+		t.Errorf("looked %d times: %v", looks, err)
+	}
+}
+
+// A delay that still holds events when the rules do without it stays until they are back at work, and may come into use again.
+func TestADelayThatComesBackIntoUse(t *testing.T) {
+	t.Parallel()
+	url := amqptest.Broker(t).URL()
+	old, now := retrying(t, "1h"), retrying(t, "2s")
+	b, _ := changes.Connect(t, url, amqp.Options{})
+	changes.Apply(t, b, old)
+	if err := again(t, b, old, "first"); err != nil {
+		t.Fatal(err)
+	}
+	_, kept, err := router.Apply(t.Context(), b, now, router.ApplyOptions{}, nil)
+	if err != nil || len(kept) == 0 || kept[0].Name != "retry.retry.1h" {
+		t.Fatalf("kept %+v: %v", kept, err)
+	}
+	changes.Apply(t, b, old)
+	if err := again(t, b, old, "second"); err != nil {
+		t.Errorf("the delay is not in use again: %v", err)
+	}
+	if n, err := b.Depth(t.Context(), "retry.retry.1h"); n != 2 || err != nil {
+		t.Errorf("the delay holds %d events, not 2: %v", n, err)
+	}
+}
