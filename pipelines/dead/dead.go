@@ -4,6 +4,7 @@ package dead
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -167,7 +168,10 @@ func (b *Box) Replay(ctx context.Context, r Replay) (int, error) {
 	if r.Rate > 0 {
 		p.limiter.SetLimit(rate.Limit(r.Rate))
 	}
-	kept, err := b.Depth(ctx)
+	kept, err := math.MaxInt, error(nil) // one turn looks at no more than there are when it begins
+	if r.Rate > 0 {
+		kept, err = b.Depth(ctx)
+	}
 	for p.again = true; p.again && err == nil; {
 		err = p.turn(ctx, kept-p.done)
 	}
