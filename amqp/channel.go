@@ -188,7 +188,7 @@ func (c *channel) expire() (oldest time.Time) {
 }
 
 // fail answers all that is pending when the channel is closed. Where the broker's reason names what is wrong, the messages that it
-// concerns will never be taken; of all others nobody knows. missing is an exchange that will be there again.
+// concerns were not taken; of all others nobody knows. missing is an exchange that will be there again.
 func (c *channel) fail(reason *amqp091.Error, missing string) {
 	c.mu.Lock()
 	c.over = true
@@ -215,11 +215,11 @@ func closedError(m *router.Message, reason *amqp091.Error) error {
 	switch reason.Code {
 	case amqp091.NotFound:
 		if strings.Contains(reason.Reason, fmt.Sprintf("no exchange '%s' in", m.Exchange)) {
-			return fmt.Errorf("%w: exchange %q is not there", router.ErrInvalid, m.Exchange)
+			return fmt.Errorf("%w: %q is not there", router.ErrExchange, m.Exchange)
 		}
 	case amqp091.AccessRefused:
 		if strings.Contains(reason.Reason, fmt.Sprintf("exchange '%s' in", m.Exchange)) {
-			return fmt.Errorf("%w: this user may not publish to exchange %q", router.ErrInvalid, m.Exchange)
+			return fmt.Errorf("%w: this user may not publish to %q", router.ErrExchange, m.Exchange)
 		}
 	case amqp091.PreconditionFailed:
 		if _, limit, ok := sizeLimit(reason.Reason); ok && len(m.Event.Data) > limit {

@@ -74,6 +74,9 @@ func (t *transfer) publish(ctx context.Context, m Message, wait time.Duration) {
 // again publishes once more after a wait. A message for several queues goes to each by itself then: one of them that is full has
 // the broker refuse the message, though the others have got it, and they would get it with every attempt.
 func (t *transfer) again(ctx context.Context, m Message, wait time.Duration, err error) {
+	if errors.Is(err, ErrExchange) {
+		wait = mostWait // the broker closes the channel at each attempt, with all that waits for its confirm
+	}
 	timer := time.NewTimer(wait/2 + rand.N(wait/2+1))
 	defer timer.Stop()
 	select {

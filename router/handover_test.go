@@ -102,6 +102,26 @@ func TestATopologyThatSomebodyTookAwayIsDeclaredAgain(t *testing.T) {
 	})
 }
 
+// An exchange can be gone because other rules have been applied: the events of a process with the older ones are no dead letters for that.
+func TestWhatAnExchangeDoesNotTakeIsKept(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		b := &broker{answer: func(router.Message) error {
+			if time.Since(began) < time.Minute {
+				return fmt.Errorf("wrapped: %w", router.ErrExchange)
+			}
+			return nil
+		}}
+		if f, err := handOver(t.Context(), &router.Handover{Broker: b}, router.Message{Key: "a"}); f.is() != "ack" || err != nil {
+			t.Errorf("%q, %v", f.is(), err)
+		}
+		if _, published, _ := b.seen(); len(published) > 25 {
+			t.Errorf("the broker had to close a channel %d times in a minute", len(published))
+		}
+	})
+}
+
 func TestWhatCanNeverBePublishedIsRejected(t *testing.T) {
 	t.Parallel()
 	for _, permanent := range []error{router.ErrTooLarge, router.ErrInvalid} {

@@ -38,7 +38,7 @@ type Declarer interface {
 // Publisher hands messages to the broker.
 type Publisher interface {
 	// Publish sends m and calls done exactly once, from any goroutine: with nil when the broker has confirmed it (on disk,
-	// on a quorum), with an error that wraps ErrUnroutable, ErrRefused, ErrTooLarge or ErrInvalid if the broker did
+	// on a quorum), with an error that wraps ErrUnroutable, ErrRefused, ErrExchange, ErrTooLarge or ErrInvalid if the broker did
 	// not take it, and with any other error when the outcome is unknown (connection lost, ctx over):
 	// the message may be there or not, publish it again. done must not block.
 	//
@@ -55,8 +55,9 @@ var (
 	ErrRefused = errors.New("refused by the broker")
 	// ErrTooLarge: over the broker's size limit. Trying again is of no use.
 	ErrTooLarge = errors.New("message too large for the broker")
-	// ErrInvalid: the message cannot be published as it is, for instance with a routing key over 255 bytes, or to an
-	// exchange that is not there. Trying again is of no use.
+	// ErrExchange: the exchange is not there, or this user may not publish to it. That is no fault of the message: it is taken once that is mended.
+	ErrExchange = errors.New("exchange cannot be published to")
+	// ErrInvalid: the message cannot be published as it is, for instance with a routing key over 255 bytes. Trying again is of no use.
 	ErrInvalid = errors.New("message cannot be published")
 )
 

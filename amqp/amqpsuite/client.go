@@ -335,7 +335,7 @@ func noExchangeIsTold(t *testing.T, c *client) {
 	c.declare(quorum())
 	m := c.message("x")
 	m.Exchange = c.name + ".none"
-	if err := c.send(m); !errors.Is(err, router.ErrInvalid) || !strings.Contains(err.Error(), m.Exchange) {
+	if err := c.send(m); !errors.Is(err, router.ErrExchange) || !strings.Contains(err.Error(), m.Exchange) {
 		t.Errorf("got %v", err)
 	}
 	if err := c.send(c.message("y")); err != nil {
@@ -347,7 +347,7 @@ func deletedExchangeComesBack(t *testing.T, c *client) {
 	c.declare(quorum())
 	c.direct(func(ch *amqp091.Channel) error { return ch.ExchangeDelete(c.name, false, false) })
 	err := c.send(c.message("x"))
-	if err == nil || errors.Is(err, router.ErrInvalid) {
+	if err == nil || errors.Is(err, router.ErrExchange) {
 		t.Fatalf("the first publish after it: %v, want an error that says to try again", err)
 	}
 	waitUntil(t, func() bool { err = c.send(c.message("y")); return err == nil }, func() string { return fmt.Sprint(err) })

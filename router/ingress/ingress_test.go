@@ -177,7 +177,7 @@ func TestABatchWithAWrongEventPublishesNothingAndNamesAllThatAreWrong(t *testing
 func TestWhatTheBrokerSaysIsPassedOn(t *testing.T) {
 	t.Parallel()
 	for err, status := range map[error]int{
-		router.ErrRefused: 503, errors.New("connection lost"): 503, router.ErrTooLarge: 413, router.ErrInvalid: 400, router.ErrUnroutable: 422,
+		router.ErrRefused: 503, router.ErrExchange: 503, errors.New("connection lost"): 503, router.ErrTooLarge: 413, router.ErrInvalid: 400, router.ErrUnroutable: 422,
 	} {
 		b := &broker{answer: func(router.Message) error { return fmt.Errorf("exchange: %w", err) }}
 		w, p := do(newDoor(b, nil), request("POST", "/events", "", "ce-type: t"))

@@ -123,7 +123,7 @@ func result(err error) string {
 		return "confirmed"
 	case errors.Is(err, router.ErrUnroutable):
 		return "unroutable"
-	case errors.Is(err, router.ErrRefused):
+	case errors.Is(err, router.ErrRefused), errors.Is(err, router.ErrExchange):
 		return "refused"
 	case errors.Is(err, router.ErrTooLarge), errors.Is(err, router.ErrInvalid):
 		return "invalid"

@@ -25,7 +25,7 @@ func New(p router.Publisher, exchange, key string) pipelines.Handler {
 			return nil
 		}
 		err = fmt.Errorf("exchange %q, key %q: %w", m.Exchange, m.Key, err)
-		if errors.Is(err, router.ErrUnroutable) || errors.Is(err, router.ErrInvalid) || errors.Is(err, router.ErrTooLarge) {
+		if errors.Is(err, router.ErrUnroutable) || errors.Is(err, router.ErrExchange) || errors.Is(err, router.ErrInvalid) || errors.Is(err, router.ErrTooLarge) {
 			return pipelines.Permanent(err)
 		}
 		return err

@@ -37,7 +37,7 @@ func TestWhereItPublishes(t *testing.T) {
 func TestWhatTheAnswersMean(t *testing.T) {
 	t.Parallel()
 	for answer, permanent := range map[error]bool{
-		router.ErrUnroutable: true, router.ErrInvalid: true, router.ErrTooLarge: true,
+		router.ErrUnroutable: true, router.ErrExchange: true, router.ErrInvalid: true, router.ErrTooLarge: true,
 		router.ErrRefused: false, errors.New("connection lost"): false,
 	} {
 		answer = fmt.Errorf("publish: %w", answer)
