@@ -1,6 +1,7 @@
 package pipelines
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,8 @@ type live struct {
 	stop  context.CancelFunc
 	group *errgroup.Group
 	tidy  chan struct{} // something that was kept may be deleted now
+	due   *time.Timer   // for tidy, when something that was kept may have become free by itself
+	idle  time.Duration // since the last look at it, where it is not known when
 	heard chan struct{} // the record has changed, or may have
 
 	mu        sync.Mutex // one change at a time
@@ -73,12 +76,14 @@ func newLive(ctx context.Context, s *Service) *live {
 		Service: s, ctx: ctx, stop: stop, group: group, tidy: make(chan struct{}, 1), heard: make(chan struct{}, 1), paused: map[string]bool{}, handlers: map[string]Handler{},
 		leftovers: map[string]*worker{}, runners: map[string]*worker{}, draining: map[string]*worker{}, seen: map[string]*window{},
 	}
+	l.due = time.AfterFunc(mostIdle, func() { signal(l.tidy) })
 	group.Go(func() error { <-ctx.Done(); return nil }) // so that the group does not end between two workers
 	return l
 }
 
 func (l *live) end() {
 	l.stop()
+	l.due.Stop()
 	_ = l.group.Wait() // its error was told already
 }
 
@@ -91,6 +96,7 @@ func (l *live) wait() error {
 	l.group.Go(func() error { l.tidyUp(); return nil })
 	err := l.group.Wait()
 	l.stop()
+	l.due.Stop()
 	return err
 }
 
@@ -147,10 +153,34 @@ func (l *live) change(ctx context.Context, u Update) error {
 		signal(l.tidy)
 		return nil
 	}
+	l.idle = leastIdle
+	l.tidyLater(kept)
 	if len(kept) > 0 && l.Kept != nil {
 		l.Kept(kept)
 	}
 	return nil
+}
+
+// The time until what was kept is looked at again, where nobody tells when it is free. It doubles, as each look declares everything again.
+const (
+	leastIdle = time.Minute
+	mostIdle  = time.Hour
+)
+
+// tidyLater has what was kept looked at again when the first of it may be deleted.
+func (l *live) tidyLater(kept []router.Kept) {
+	if len(kept) == 0 {
+		l.due.Stop()
+		return
+	}
+	next := time.Now().Add(l.idle)
+	l.idle = min(2*l.idle, mostIdle)
+	for _, k := range kept {
+		if !k.After.IsZero() && k.After.Before(next) {
+			next = k.After
+		}
+	}
+	l.due.Reset(time.Until(next))
 }
 
 func (l *live) problem(where string, err error) {
@@ -289,19 +319,32 @@ func (l *live) retire(name string) {
 	}
 }
 
-// drain lets a runner handle what its queue still holds, and what may come back there, and then ends it.
+// drain lets a runner handle what its queue still holds, and what may come back there, and then ends it. From a delay something may come back that is not
+// seen there; see [router.DefaultSettle].
 func (l *live) drain(w *worker) {
 	l.draining[w.runner.Pipeline.QueueName] = w
 	queues := append(slices.Clone(w.runner.First), w.runner.Pipeline.QueueName)
 	for _, d := range w.runner.Pipeline.Delays {
 		queues = append(queues, d.Exchange)
 	}
+	settle := cmp.Or(l.Apply.Settle, router.DefaultSettle)
 	l.start(func(ctx context.Context) error {
 		defer signal(l.tidy)
-		for first := true; first || ctx.Err() == nil && !w.ended() && !w.runner.idle(); first = false {
+		defer w.end()
+		for ctx.Err() == nil && !w.ended() {
 			router.UntilEmpty(ctx, l.Broker, queues...)
+			taken := w.runner.taken()
+			if len(w.runner.Pipeline.Delays) > 0 {
+				select {
+				case <-time.After(max(0, settle)):
+				case <-w.done:
+				case <-ctx.Done():
+				}
+			}
+			if w.runner.idle() && w.runner.taken() == taken {
+				break
+			}
 		}
-		w.end()
 		return nil
 	})
 }
@@ -407,12 +450,14 @@ func (l *live) again() error {
 		l.pause(queue)
 		signal(l.heard) // it goes on when the record says so
 	}
+	var kept []router.Kept
 	if err = a.Add(l.ctx); err == nil {
-		_, err = a.Remove(l.ctx)
+		kept, err = a.Remove(l.ctx)
 	}
 	if err := errors.Join(err, a.Close()); err != nil {
 		return err
 	}
+	l.tidyLater(kept)
 	l.lookBack(a.Change)
 	return nil
 }

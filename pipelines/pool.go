@@ -17,6 +17,7 @@ type pool struct {
 	ctx    context.Context // when it is over no job waits for another attempt any more
 	ready  chan *job
 	inHand atomic.Int64   // jobs that were added, and are not done with
+	added  atomic.Int64   // jobs, ever
 	wg     sync.WaitGroup // of the workers
 	later  sync.WaitGroup // of the jobs that wait for another attempt
 
@@ -64,6 +65,12 @@ func newPool(ctx context.Context, workers int, handle func(*job) next, drop func
 // prefetch. Where ctx is over before, the job is dropped. It is called from one goroutine.
 func (p *pool) add(ctx context.Context, j *job) {
 	p.inHand.Add(1)
+	p.added.Add(1)
+	p.enter(ctx, j)
+}
+
+// enter takes a job that is counted.
+func (p *pool) enter(ctx context.Context, j *job) {
 	if j.key != "" {
 		p.mu.Lock()
 		l, busy := p.keys[j.key]
@@ -145,6 +152,28 @@ func (p *pool) retry(j *job) {
 		case p.ready <- j:
 		case <-p.ctx.Done():
 			p.abandon(j)
+		}
+	})
+}
+
+// revive has a job that the workers are done with handled again after its wait, behind what waits for its key by then. When the pool's ctx is over it goes back.
+func (p *pool) revive(j *job) {
+	p.inHand.Add(1)
+	p.mu.Lock()
+	if p.closed || p.ctx.Err() != nil {
+		p.mu.Unlock()
+		p.giveBack(j)
+		return
+	}
+	defer p.mu.Unlock()
+	p.later.Go(func() {
+		timer := time.NewTimer(j.wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			p.enter(p.ctx, j)
+		case <-p.ctx.Done():
+			p.giveBack(j)
 		}
 	})
 }

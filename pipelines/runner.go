@@ -55,6 +55,14 @@ func (r *Runner) idle() bool {
 	return p != nil && p.inHand.Load() == 0
 }
 
+// taken is how many events the runner has got so far.
+func (r *Runner) taken() int64 {
+	if p := r.pool.Load(); p != nil {
+		return p.added.Load()
+	}
+	return 0
+}
+
 const (
 	defaultDrain = 30 * time.Second
 	// leastPrefetch keeps quick workers busy while acknowledgements are on their way.
@@ -89,6 +97,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		Runner:   r,
 		ctx:      working,
 		handover: router.Handover{Broker: r.Broker, Hooks: r.Hooks},
+		delays:   router.Handover{Broker: r.Broker, Hooks: r.Hooks, Leave: true},
 	}
 	if r.seen == nil && r.Pipeline.Dedup.Window > 0 {
 		r.seen = newWindow(r.Pipeline.Dedup)
@@ -120,6 +129,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	pool.close()
 	late.Stop()
 	w.handover.Wait()
+	w.delays.Wait()
 	if err != nil {
 		return fmt.Errorf("pipeline %q: %w", r.Pipeline.Name, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/eventrouter/eventrouter/router"
@@ -19,6 +20,10 @@ type work struct {
 	*Runner
 	ctx      context.Context // of the handlers; outlives that of Run by the drain
 	handover router.Handover
+	delays   router.Handover // to the delays on the broker
+
+	mu   sync.Mutex
+	gone map[string]time.Time // until when a delay that was not there is not tried again, by exchange
 }
 
 // errDrained: the drain has lasted too long.
@@ -57,7 +62,7 @@ func (w *work) handle(j *job) next {
 		return onward // it comes again
 	}
 	if wait := time.Until(j.trail.NotBefore); wait > 0 && len(w.Pipeline.Delays) > 0 {
-		w.delay(j.Delivery, j.trail, wait, nil)
+		w.delay(j, j.trail, wait, nil)
 		return onward
 	}
 	if w.seen != nil {
@@ -112,7 +117,7 @@ func (w *work) failed(j *job, err error, attempt int, last bool) next {
 	case j.keeps:
 		return w.hold(j, t, err)
 	default:
-		w.retry(j.Delivery, t, err)
+		w.retry(j, t, err)
 		return onward
 	}
 }
@@ -174,7 +179,7 @@ func failed(t router.Trail, attempt int, err error) router.Trail {
 
 // retry sends the event to the broker's delay for its next attempt. Only a handler that asks for more time than any delay gives
 // has the event looked at by the clock when it comes back: clocks differ between machines.
-func (w *work) retry(d *router.Delivery, t router.Trail, err error) {
+func (w *work) retry(j *job, t router.Trail, err error) {
 	delays := w.Pipeline.Delays
 	delay := delays[min(t.Attempts, len(delays))-1].After
 	if asked := retryAfter(err); asked > delay {
@@ -183,18 +188,61 @@ func (w *work) retry(d *router.Delivery, t router.Trail, err error) {
 			t.NotBefore = time.Now().Add(asked)
 		}
 	}
-	w.delay(d, t, delay, func(failed error) {
-		if hook := w.Hooks.Retried; hook != nil && failed == nil {
-			hook(w.Pipeline.Name, d.Event, t.Attempts, delay, err)
+	w.delay(j, t, delay, func() {
+		if hook := w.Hooks.Retried; hook != nil {
+			hook(w.Pipeline.Name, j.Event, t.Attempts, delay, err)
 		}
 	})
 }
 
-// delay lets the event wait on the broker for the given time, or for the longest delay there is, if that is less.
-func (w *work) delay(d *router.Delivery, t router.Trail, wait time.Duration, then func(error)) {
-	w.handover.Do(w.ctx, d, then, router.Message{
-		Event: d.Event, Exchange: through(w.Pipeline.Delays, wait).Exchange, Key: w.Pipeline.QueueName, Mandatory: true, Trail: w.own(d, t),
-	})
+// delay lets the event wait on the broker for the given time, or for the longest delay there is, if that is less. then, if it is not nil, is called when it does.
+// Where the delay is not on the broker any more, since other rules are in force that do without it, the event waits here.
+func (w *work) delay(j *job, t router.Trail, wait time.Duration, then func()) {
+	d, exchange, pool := j.Delivery, through(w.Pipeline.Delays, wait).Exchange, w.pool.Load()
+	here := func() {
+		j.trail, j.wait = t, min(wait, maxHeld)
+		if then != nil {
+			then()
+		}
+		pool.revive(j)
+	}
+	if w.isMissing(exchange) {
+		here()
+		return
+	}
+	pool.inHand.Add(1)
+	w.delays.Do(w.ctx, d, func(failed error) {
+		switch {
+		case errors.Is(failed, router.ErrAbsent):
+			w.missing(exchange, failed)
+			here()
+		case failed == nil && then != nil:
+			then()
+		}
+		pool.inHand.Add(-1)
+	}, router.Message{Event: d.Event, Exchange: exchange, Key: w.Pipeline.QueueName, Mandatory: true, Trail: w.own(d, t)})
+}
+
+// goneFor is how long a delay that was not there is not looked for: each time the broker may have to close a channel.
+const goneFor = 30 * time.Second
+
+func (w *work) isMissing(exchange string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Now().Before(w.gone[exchange])
+}
+
+func (w *work) missing(exchange string, err error) {
+	w.mu.Lock()
+	known := time.Now().Before(w.gone[exchange])
+	if w.gone == nil {
+		w.gone = map[string]time.Time{}
+	}
+	w.gone[exchange] = time.Now().Add(goneFor)
+	w.mu.Unlock()
+	if !known {
+		w.problem("retry", fmt.Errorf("%w: events wait for their next attempt in this process, and not on the broker", err))
+	}
 }
 
 // through is the shortest delay that is long enough, or the longest.

@@ -63,7 +63,7 @@ func newWorld(t *testing.T, text string, h handlers, change func(*pipelines.Serv
 		t.Fatal(err)
 	}
 	ready := make(chan struct{})
-	s := &pipelines.Service{Plan: p, Handlers: h, Hooks: hooks, Ready: func() { close(ready) }, Drain: 2 * time.Minute}
+	s := &pipelines.Service{Plan: p, Handlers: h, Hooks: hooks, Ready: func() { close(ready) }, Drain: 2 * time.Minute, Apply: router.ApplyOptions{Settle: -1}}
 	if change != nil {
 		change(s)
 	}

@@ -61,6 +61,7 @@ type ApplyOptions struct {
 	Migrate  bool                                                    // move queues of another shape than is wanted; else they are an error
 	LetGo    time.Duration                                           // how long a queue that is moved waits for its consumers to let go; default 45s
 	Drain    time.Duration                                           // how long to wait for queues that are to be deleted to become empty; 0: not at all
+	Settle   time.Duration                                           // how long such a queue stays empty before it is deleted, see [DefaultSettle]; below 0: not at all
 	Wait     time.Duration                                           // how long to wait for another who is changing the topology; default 30s
 	By       string                                                  // who applies, for the record; default: the process
 	Progress func(done, all int, what string)                        // called before each step; may be nil
@@ -69,6 +70,11 @@ type ApplyOptions struct {
 }
 
 const defaultLockWait = 30 * time.Second
+
+// DefaultSettle is how long a queue has to be empty before it is deleted, where it is that of a delay or events may come back to it from one.
+// What RabbitMQ could not hand on when its delay was over, because a queue was full or not there yet, it tries again after its
+// dead_letter_worker_publisher_confirm_timeout, which is three minutes, and until then it does not count it as in the queue.
+const DefaultSettle = 5 * time.Minute
 
 // Applied returns what is recorded on the broker for a plan's name; nil if nothing is. With an error that wraps [plan.ErrNewer]
 // the record is there, as far as this version understands it.
@@ -97,6 +103,7 @@ type Application struct {
 	declared  bool // the queue of the record
 	done      int
 	kept      plan.Topology
+	quiet     map[string]time.Time // since when stale queues are empty
 	reports   []Kept
 }
 
@@ -105,6 +112,9 @@ type Kept struct {
 	Kind string `json:"kind"` // queue or exchange
 	Name string `json:"name"`
 	Why  string `json:"why"`
+
+	// After is when it may be deleted, if nothing comes to it until then; zero: not known.
+	After time.Time `json:"after,omitzero"`
 }
 
 // Begin takes the lock and finds out what there is to do. Nothing is changed yet.
@@ -114,6 +124,9 @@ func Begin(ctx context.Context, b Changer, p *plan.Plan, o ApplyOptions) (*Appli
 	}
 	if o.By == "" {
 		o.By = Process()
+	}
+	if o.Settle == 0 {
+		o.Settle = DefaultSettle
 	}
 	lock, err := take(ctx, b, p.LockName(), o.Wait)
 	if err != nil {
@@ -135,7 +148,7 @@ func Begin(ctx context.Context, b Changer, p *plan.Plan, o ApplyOptions) (*Appli
 	}
 	a.record = rec
 	a.Change = plan.NewChange(rec, p)
-	a.leftovers = a.Change.Leftovers
+	a.leftovers, a.quiet = a.Change.Leftovers, a.Change.Quiet()
 	if o.Check != nil {
 		if err := o.Check(ctx, lock, a.Change); err != nil {
 			return nil, errors.Join(err, lock.Unlock())
@@ -181,7 +194,7 @@ func (a *Application) Add(ctx context.Context) error {
 			return err
 		}
 	}
-	data, err := a.encode(a.Change.Final(a.Change.Stale()))
+	data, err := a.encode(a.Change.Final(a.Change.Stale(), a.quiet))
 	if err != nil {
 		return err
 	}
@@ -212,7 +225,7 @@ func (a *Application) Remove(ctx context.Context) ([]Kept, error) {
 			return nil, err
 		}
 	}
-	final := a.Change.Final(a.kept)
+	final := a.Change.Final(a.kept, a.quiet)
 	a.leftovers = final.Leftovers
 	data, err := a.encode(final)
 	if err != nil {
@@ -295,7 +308,7 @@ func (a *Application) do(ctx context.Context, s *plan.Step) error {
 	case s.Drop != "":
 		deleted, err := a.lock.DeleteExchange(ctx, s.Drop, true)
 		if err == nil && !deleted {
-			a.report("exchange", s.Drop, "somebody has bound something to it")
+			a.report(Kept{Kind: "exchange", Name: s.Drop, Why: "somebody has bound something to it"})
 			a.keep(s)
 		}
 		return err
@@ -326,9 +339,7 @@ func (a *Application) keep(s *plan.Step) {
 	}
 }
 
-func (a *Application) report(kind, name, why string) {
-	a.reports = append(a.reports, Kept{kind, name, why})
-}
+func (a *Application) report(k Kept) { a.reports = append(a.reports, k) }
 
 // dropQueue deletes a queue that nobody needs any more.
 func (a *Application) dropQueue(ctx context.Context, s *plan.Step) error {
@@ -336,9 +347,9 @@ func (a *Application) dropQueue(ctx context.Context, s *plan.Step) error {
 		if events, _, there, err := a.lock.Count(ctx, s.DropQueue); err != nil || !there {
 			return err
 		} else if events > 0 {
-			a.report("queue", s.DropQueue, holds(events)+" that came before the change: 'run' sends them to their pipelines")
+			a.report(Kept{Kind: "queue", Name: s.DropQueue, Why: holds(events) + " that came before the change: 'run' sends them to their pipelines"})
 		} else {
-			a.report("queue", s.DropQueue, "events may still be on their way to it: the next change deletes it, or the next 'apply'")
+			a.report(Kept{Kind: "queue", Name: s.DropQueue, Why: "events may still be on their way to it: the next change deletes it, or the next 'apply'"})
 		}
 		a.keep(s)
 		return nil
@@ -350,8 +361,8 @@ func (a *Application) dropQueue(ctx context.Context, s *plan.Step) error {
 			return err
 		}
 	}
-	why, err := a.needed(ctx, s)
-	for end := time.Now().Add(a.options.Drain); err == nil && why != "" && time.Now().Before(end); why, err = a.needed(ctx, s) {
+	kept, err := a.needed(ctx, s)
+	for end := time.Now().Add(a.options.Drain); err == nil && kept.Why != "" && time.Now().Before(end) && kept.After.Before(end); kept, err = a.needed(ctx, s) {
 		if err := pause(ctx, lockPoll); err != nil {
 			return err
 		}
@@ -359,13 +370,14 @@ func (a *Application) dropQueue(ctx context.Context, s *plan.Step) error {
 	if err != nil {
 		return err
 	}
-	if why == "" {
+	if kept.Why == "" {
+		delete(a.quiet, s.DropQueue)
 		return a.lock.DeleteQueue(ctx, s.DropQueue)
 	}
 	if next := a.Change.Next(s.DropQueue); next != "" {
-		why += "; it is to be worked off before " + next
+		kept.Why += "; it is to be worked off before " + next
 	}
-	a.report("queue", s.DropQueue, why)
+	a.report(kept)
 	a.keep(s)
 	return nil
 }
@@ -391,17 +403,34 @@ func holds(events int) string {
 	return fmt.Sprintf("it holds %d events", events)
 }
 
-// needed says why a queue has to be kept; "" where it has not.
-func (a *Application) needed(ctx context.Context, s *plan.Step) (string, error) {
+// needed says why a queue has to be kept, if it has.
+func (a *Application) needed(ctx context.Context, s *plan.Step) (Kept, error) {
+	kept := Kept{Kind: "queue", Name: s.DropQueue}
 	events, consumers, there, err := a.lock.Count(ctx, s.DropQueue)
-	switch {
-	case err != nil || !there:
-		return "", err
-	case events > 0:
-		return holds(events), nil
-	case consumers > 0:
-		return "somebody consumes it", nil
+	if err != nil || !there {
+		return kept, err
 	}
+	if events > 0 {
+		kept.Why = holds(events)
+	} else if kept.Why, err = a.awaits(ctx, s); err != nil {
+		return kept, err
+	}
+	if kept.Why != "" {
+		delete(a.quiet, s.DropQueue)
+		return kept, nil
+	}
+	if rests := a.rests(s); !rests.IsZero() {
+		kept.Why = "it is empty, but RabbitMQ may have events for it that it does not count: 'run' deletes it after " + rests.Local().Format(time.TimeOnly) + ", or an 'apply' then"
+		kept.After = rests
+	}
+	if consumers > 0 {
+		kept.Why, kept.After = "somebody consumes it", time.Time{}
+	}
+	return kept, nil
+}
+
+// awaits says from where events may come back to an empty queue, or why those that were in it may not have left it.
+func (a *Application) awaits(ctx context.Context, s *plan.Step) (why string, err error) {
 	for _, name := range s.Empty {
 		if events, _, _, err := a.lock.Count(ctx, name); err != nil {
 			return "", err
@@ -409,5 +438,32 @@ func (a *Application) needed(ctx context.Context, s *plan.Step) (string, error) 
 			return fmt.Sprintf("events wait in %s for another attempt, and may come back to it", name), nil
 		}
 	}
-	return "", nil
+	if s.Back == nil {
+		return "", nil
+	}
+	events, _, _, err := a.lock.Count(ctx, s.Back.Name)
+	if err == nil && s.Back.Full(events) {
+		why = fmt.Sprintf("%s is full: what has waited may not have come back to it", s.Back.Name)
+	}
+	return why, err
+}
+
+// rests is until when a queue that is empty now has to stay so before it is deleted; zero where it may be deleted.
+func (a *Application) rests(s *plan.Step) time.Time {
+	if !s.Rests || a.options.Settle < 0 {
+		return time.Time{}
+	}
+	now := time.Now()
+	since, seen := a.quiet[s.DropQueue]
+	if !seen || since.After(now) {
+		since = now.UTC()
+		if a.quiet == nil {
+			a.quiet = map[string]time.Time{}
+		}
+		a.quiet[s.DropQueue] = since
+	}
+	if until := since.Add(a.options.Settle); until.After(now) {
+		return until
+	}
+	return time.Time{}
 }

@@ -14,11 +14,16 @@ import (
 type Handover struct {
 	Broker Broker
 	Once   bool // what the broker does not take at once is not tried again, and stays as it is
+	Leave  bool // a delivery whose message has no exchange or no queue to go to is left unsettled, with ErrAbsent
 	Hooks  Hooks
 
 	pending sync.WaitGroup
 	mending sync.Mutex
+	mended  time.Time // when the topology was declared again last; mending is held
 }
+
+// ErrAbsent is what is in the way of a delivery that a Handover leaves as it is: what its message is for is not there, nor after the topology was declared again.
+var ErrAbsent = errors.New("it is not on the broker any more")
 
 // The waits between attempts at publishing: doubled each time, with jitter.
 const (
@@ -56,6 +61,7 @@ type transfer struct {
 
 	mu     sync.Mutex
 	left   int   // messages not confirmed
+	sought bool  // what was not there has been declared again
 	failed error // the worst that happened to one of them
 }
 
@@ -67,6 +73,11 @@ func (t *transfer) publish(ctx context.Context, m Message, wait time.Duration) {
 			return
 		}
 		t.Hooks.problem("hand over to "+target(&m), err)
+		if t.Leave && absent(err) && t.wasSought() {
+			defer t.pending.Done()
+			t.finish(fmt.Errorf("%w: %w", ErrAbsent, err))
+			return
+		}
 		go t.again(ctx, m, wait, err)
 	})
 }
@@ -74,9 +85,10 @@ func (t *transfer) publish(ctx context.Context, m Message, wait time.Duration) {
 // again publishes once more after a wait. A message for several queues goes to each by itself then: one of them that is full has
 // the broker refuse the message, though the others have got it, and they would get it with every attempt.
 func (t *transfer) again(ctx context.Context, m Message, wait time.Duration, err error) {
-	if errors.Is(err, ErrExchange) {
+	if errors.Is(err, ErrExchange) && !t.Leave {
 		wait = mostWait // the broker closes the channel at each attempt, with all that waits for its confirm
 	}
+	failed := time.Now()
 	timer := time.NewTimer(wait/2 + rand.N(wait/2+1))
 	defer timer.Stop()
 	select {
@@ -84,7 +96,12 @@ func (t *transfer) again(ctx context.Context, m Message, wait time.Duration, err
 	case <-ctx.Done():
 	}
 	if errors.Is(err, ErrUnroutable) {
-		t.mend(ctx)
+		t.mend(ctx, failed)
+	}
+	if absent(err) {
+		t.mu.Lock()
+		t.sought = true
+		t.mu.Unlock()
 	}
 	wait = min(wait*2, mostWait)
 	if errors.Is(err, ErrRefused) && len(m.BCC) > 0 {
@@ -103,13 +120,27 @@ func (t *transfer) again(ctx context.Context, m Message, wait time.Duration, err
 	t.publish(ctx, m, wait)
 }
 
-// mend declares the topology again: somebody has taken a queue or a binding away.
-func (h *Handover) mend(ctx context.Context) {
+func (t *transfer) wasSought() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sought
+}
+
+// absent errors say that a message has nowhere to go.
+func absent(err error) bool { return errors.Is(err, ErrUnroutable) || errors.Is(err, ErrExchange) }
+
+// mend declares the topology again, unless that was done since: somebody has taken a queue or a binding away.
+func (h *Handover) mend(ctx context.Context, since time.Time) {
 	h.mending.Lock()
 	defer h.mending.Unlock()
+	if h.mended.After(since) {
+		return
+	}
+	began := time.Now()
 	if err := h.Broker.Redeclare(ctx); err != nil {
 		h.Hooks.problem("declare again", err)
 	}
+	h.mended = began
 }
 
 // permanent errors are those of the message itself.
@@ -141,7 +172,7 @@ func (t *transfer) settle(failed error) error {
 	switch {
 	case failed == nil:
 		return t.delivery.Ack()
-	case t.Once:
+	case t.Once, errors.Is(failed, ErrAbsent):
 		return nil
 	case permanent(failed):
 		return errors.Join(fmt.Errorf("rejected into its dead letters: %w", failed), t.delivery.Reject())

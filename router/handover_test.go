@@ -122,6 +122,32 @@ func TestWhatAnExchangeDoesNotTakeIsKept(t *testing.T) {
 	})
 }
 
+func TestWhatHasNowhereToGoIsLeftWhereThatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, absent := range []error{router.ErrUnroutable, router.ErrExchange} {
+		synctest.Test(t, func(t *testing.T) {
+			b := &broker{answer: func(router.Message) error { return fmt.Errorf("wrapped: %w", absent) }}
+			f, err := handOver(t.Context(), &router.Handover{Broker: b, Leave: true}, router.Message{Key: "a"})
+			if f.is() != "" || !errors.Is(err, router.ErrAbsent) || !errors.Is(err, absent) {
+				t.Errorf("%q, %v", f.is(), err)
+			}
+			if _, published, _ := b.seen(); len(published) != 2 {
+				t.Errorf("published %d times, not once more after the topology was declared again", len(published))
+			}
+			lost := 3
+			b = &broker{answer: func(router.Message) error {
+				if lost--; lost >= 0 {
+					return errLost
+				}
+				return nil
+			}}
+			if f, err := handOver(t.Context(), &router.Handover{Broker: b, Leave: true}, router.Message{Key: "a"}); f.is() != "ack" || err != nil {
+				t.Errorf("a lost connection: %q, %v", f.is(), err)
+			}
+		})
+	}
+}
+
 func TestWhatCanNeverBePublishedIsRejected(t *testing.T) {
 	t.Parallel()
 	for _, permanent := range []error{router.ErrTooLarge, router.ErrInvalid} {

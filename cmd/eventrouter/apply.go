@@ -8,6 +8,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/eventrouter/eventrouter/router"
 	"github.com/eventrouter/eventrouter/router/plan"
@@ -23,6 +24,7 @@ type applyOptions struct {
 	migrate      bool
 	letGo        time.Duration
 	drain        time.Duration
+	settle       settleFlag
 	wait         time.Duration
 }
 
@@ -38,6 +40,10 @@ interrupted at any point: the next 'apply' goes on from there.
 A queue that still holds events, or that somebody consumes, is not deleted but told, and the next 'apply' tries
 again. With --delete-queues it waits for those that somebody consumes to become empty, and refuses to do
 anything where a queue holds events and nobody consumes it.
+
+A queue for retries that is not needed any more, and one that retries may come back to, is deleted when it has been
+seen empty for 5 minutes (--settle): for some minutes RabbitMQ may hold events of it that it does not count. Until then
+it is told too, and 'run' deletes it by itself, or a later 'apply'.
 
 What is there in another shape is an error that names both shapes. With --migrate a pipeline's queue is moved into
 the shape that the rules want, under its own name, while events flow. What it holds is moved to NAME.PIPELINE.moved,
@@ -61,6 +67,7 @@ Objects of others are never touched.
 	flags.DurationVar(&o.drain, "delete-timeout", time.Minute, "how long --delete-queues waits for each queue")
 	flags.BoolVar(&o.migrate, "migrate", false, "move pipelines' queues whose type or limits the rules have changed")
 	flags.DurationVar(&o.letGo, "migrate-wait", 45*time.Second, "how long --migrate waits for the consumers of a queue to let go of it")
+	o.settle.add(flags)
 	flags.DurationVar(&o.wait, "lock-timeout", 30*time.Second, "how long to wait for another who is applying")
 	o.broker.add(cmd, "the one on "+defaultListen)
 	return cmd
@@ -75,6 +82,9 @@ func (c *console) apply(cmd *cobra.Command, o *applyOptions) error {
 			return usagef(cmd, "--%s has to be more than 0", flag)
 		}
 	}
+	if err := o.settle.validate(cmd); err != nil {
+		return err
+	}
 	_, p, err := o.rules.load(c, cmd, nil)
 	if err != nil {
 		return err
@@ -84,7 +94,7 @@ func (c *console) apply(cmd *cobra.Command, o *applyOptions) error {
 		return err
 	}
 	defer closeBroker()
-	options := router.ApplyOptions{Force: o.force, Wait: o.wait, By: author(), Migrate: o.migrate, LetGo: o.letGo}
+	options := router.ApplyOptions{Force: o.force, Wait: o.wait, By: author(), Migrate: o.migrate, LetGo: o.letGo, Settle: o.settle.option()}
 	if o.deleteQueues {
 		options.Drain = o.drain
 		options.Check = refuseUnconsumed
@@ -125,6 +135,27 @@ func apply(ctx context.Context, b router.Changer, p *plan.Plan, o router.ApplyOp
 	}
 	done.Moved = append(done.Moved, a.Moved()...)
 	return a.Change, done, errors.Join(err, a.Close())
+}
+
+// settleFlag is how long a queue is empty before it is deleted.
+type settleFlag struct{ time.Duration }
+
+func (s *settleFlag) add(flags *pflag.FlagSet) {
+	flags.DurationVar(&s.Duration, "settle", router.DefaultSettle, "how long a queue that retries wait in, or may come back to, is empty before it is deleted; 0: no time")
+}
+
+func (s *settleFlag) validate(cmd *cobra.Command) error {
+	if s.Duration < 0 {
+		return usagef(cmd, "--settle cannot be less than 0")
+	}
+	return nil
+}
+
+func (s *settleFlag) option() time.Duration {
+	if s.Duration == 0 {
+		return -1
+	}
+	return s.Duration
 }
 
 // author names who applies, for the record.

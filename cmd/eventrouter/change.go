@@ -26,10 +26,11 @@ type shownChange struct {
 	drifted bool                    // drift was asked for
 }
 
-// shownLine is a difference, and how many events a queue that is to be removed holds.
+// shownLine is a difference, and of a queue that is to be removed, how many events it holds, or since when it is kept though it is empty.
 type shownLine struct {
 	plan.Line
-	Holds int `json:"holds,omitempty"`
+	Holds      int       `json:"holds,omitempty"`
+	EmptySince time.Time `json:"empty_since,omitzero"`
 }
 
 // shownApplied says who applied what is on the broker.
@@ -47,10 +48,11 @@ func newShownChange(c *plan.Change, holds map[string]int) *shownChange {
 	if s.Effects == nil {
 		s.Effects = []plan.Effect{}
 	}
+	quiet := c.Quiet()
 	for _, l := range c.Lines() {
 		shown := shownLine{Line: l}
 		if l.Kind == "queue" && l.Mark == plan.Removed {
-			shown.Holds = holds[l.Name]
+			shown.Holds, shown.EmptySince = holds[l.Name], quiet[l.Name]
 		}
 		s.Changes = append(s.Changes, shown)
 		switch l.Mark {
@@ -120,6 +122,8 @@ func (l *shownLine) rest() string {
 	}
 	if l.Holds > 0 {
 		parts = append(parts, fmt.Sprintf("it holds %s: kept until it is empty", count(l.Holds, "event")))
+	} else if !l.EmptySince.IsZero() {
+		parts = append(parts, "empty since "+l.EmptySince.Local().Format(time.TimeOnly)+": kept for some minutes")
 	}
 	if len(parts) == 0 {
 		return ""

@@ -38,6 +38,7 @@ type runOptions struct {
 	memory   int64
 	connect  time.Duration
 	drain    time.Duration
+	settle   settleFlag
 	noRun    bool
 	guard    string
 }
@@ -76,6 +77,7 @@ what is not finished by then goes back to its queue. A second signal ends it at 
 	addKeepFlags(cmd, &o.data, &o.memory)
 	flags.DurationVar(&o.connect, "connect-timeout", 30*time.Second, "how long to wait for the broker at the start")
 	flags.DurationVar(&o.drain, "drain", 30*time.Second, "how long to finish what is in hand at the end")
+	o.settle.add(flags)
 	flags.BoolVar(&o.noRun, "no-pipelines", false, "route, but leave the pipelines to other programs")
 	flags.StringVar(&o.guard, "guard", "", "file of recorded events (NDJSON): rules by which one of them reaches no pipeline any more are not reloaded")
 	o.http.add(cmd)
@@ -106,6 +108,9 @@ func (c *console) run(cmd *cobra.Command, o *runOptions) error {
 		return err
 	}
 	if err := o.broker.validate(cmd); err != nil {
+		return err
+	}
+	if err := o.settle.validate(cmd); err != nil {
 		return err
 	}
 	if o.broker.given() && o.data != "" {
@@ -210,7 +215,7 @@ func (r *running) run(ctx context.Context, file *rules.File, hooks router.Hooks)
 			work.Go(func() error { return serve(ctx, door, listener, r.drain) })
 			close(ready)
 		},
-		Apply: router.ApplyOptions{By: author()},
+		Apply: router.ApplyOptions{By: author(), Settle: r.settle.option()},
 		Kept: func(kept []router.Kept) {
 			for _, k := range kept {
 				r.log.Info("kept, to be deleted later", zap.String("kind", k.Kind), zap.String("name", k.Name), zap.String("because", k.Why))

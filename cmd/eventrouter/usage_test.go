@@ -25,6 +25,7 @@ func TestWrongUsageExitsWithTwoAndSaysWhatIsMeant(t *testing.T) {
 		{"flag without its value", []string{"run", "--broker"}, `flag needs an argument: --broker`},
 		{"argument where there is none", []string{"version", "now"}, `"eventrouter version" takes no argument, but got "now"`},
 		{"rules as an argument", []string{"apply", "rules.yaml"}, `"eventrouter apply" takes no argument, but got "rules.yaml"; rules files are named by --rules`},
+		{"less than no time", []string{"apply", "--settle", "-1s"}, `--settle cannot be less than 0`},
 		{"no time to wait", []string{"apply", "--lock-timeout", "0"}, `--lock-timeout has to be more than 0`},
 		{"exit code without a broker", []string{"plan", "--offline", "--exit-code"}, `--offline asks no broker, and so cannot tell --exit-code of a difference`},
 		{"event without its type", []string{"explain", "--data", "{}"}, `--data describes an event, and an event needs its --type`},

@@ -117,7 +117,7 @@ func Connect(t testing.TB, url string, o amqp.Options) (*amqp.Broker, func()) {
 // Apply applies a plan to the end.
 func Apply(t testing.TB, b router.Changer, p *plan.Plan) *plan.Change {
 	t.Helper()
-	c, _, err := router.Apply(t.Context(), b, p, router.ApplyOptions{}, nil)
+	c, _, err := router.Apply(t.Context(), b, p, router.ApplyOptions{Settle: -1}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func Interrupt(t testing.TB, url, api, name string, pair Pair, steps int, back b
 	stream.More(t, 6)
 
 	dying, die := Connect(t, url, amqp.Options{Name: "dying"})
-	_, _, err := router.Apply(t.Context(), dying, now, router.ApplyOptions{Wrap: func(l router.Lock) router.Lock { return &killed{l, steps} }}, nil)
+	_, _, err := router.Apply(t.Context(), dying, now, router.ApplyOptions{Settle: -1, Wrap: func(l router.Lock) router.Lock { return &killed{l, steps} }}, nil)
 	die()
 	if err != nil && !errors.Is(err, errKilled) {
 		t.Fatal(err)

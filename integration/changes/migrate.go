@@ -208,7 +208,7 @@ func (p *Producers) Serve(t testing.TB, url string, s *plan.Plan, handlers map[s
 	b, disconnect := Connect(t, url, amqp.Options{Name: "service"})
 	ready := make(chan struct{})
 	service := &pipelines.Service{
-		Plan: s, Broker: b, Handlers: handlers, Ready: func() { close(ready) },
+		Plan: s, Broker: b, Handlers: handlers, Ready: func() { close(ready) }, Apply: router.ApplyOptions{Settle: -1},
 		Hooks: router.Hooks{Problem: func(where string, err error) { t.Logf("service: %s: %v", where, err) }},
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -279,7 +279,7 @@ func Migrate(t testing.TB, url, api, name, from, to string, events int) {
 func migrate(t testing.TB, b router.Changer, p *plan.Plan, atLeast int) {
 	t.Helper()
 	began := time.Now()
-	a, err := router.Begin(t.Context(), b, p, router.ApplyOptions{Migrate: true})
+	a, err := router.Begin(t.Context(), b, p, router.ApplyOptions{Settle: -1, Migrate: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,7 +336,7 @@ func InterruptMove(t testing.TB, url, api, name string, steps, events int, servi
 	}
 
 	dying, die := Connect(t, url, amqp.Options{Name: "dying"})
-	_, _, err := router.Apply(t.Context(), dying, now, router.ApplyOptions{Migrate: true, Wrap: func(l router.Lock) router.Lock { return &killed{l, steps} }}, nil)
+	_, _, err := router.Apply(t.Context(), dying, now, router.ApplyOptions{Settle: -1, Migrate: true, Wrap: func(l router.Lock) router.Lock { return &killed{l, steps} }}, nil)
 	die()
 	if err != nil && !errors.Is(err, errKilled) {
 		t.Fatal(err)
@@ -348,7 +348,7 @@ func InterruptMove(t testing.TB, url, api, name string, steps, events int, servi
 			return err == nil && rec.Move == nil
 		}, "the service does not carry the move on")
 	}
-	if _, _, err := router.Apply(t.Context(), b, now, router.ApplyOptions{Migrate: true}, nil); err != nil {
+	if _, _, err := router.Apply(t.Context(), b, now, router.ApplyOptions{Settle: -1, Migrate: true}, nil); err != nil {
 		t.Fatal(err)
 	}
 	p.More(t, 10)

@@ -76,7 +76,7 @@ func TestAQueueIsMovedBesideAConsumerThatStays(t *testing.T) {
 	consume("stay.work")
 	changes.Until(t, func() bool { return p.Book.At("work") > 0 }, "nothing is consumed")
 	p.Go(t, 100)
-	a, err := router.Begin(t.Context(), b, now, router.ApplyOptions{Migrate: true, LetGo: 300 * time.Millisecond})
+	a, err := router.Begin(t.Context(), b, now, router.ApplyOptions{Settle: -1, Migrate: true, LetGo: 300 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

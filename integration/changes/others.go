@@ -36,7 +36,7 @@ func TwoAtOnce(t testing.TB, url, api, name string, pair Pair) {
 			}
 		}}
 		b, _ := Connect(t, url, amqp.Options{Hooks: hooks})
-		s := &pipelines.Service{Plan: p, Broker: b, Hooks: hooks, Ready: ready.Done}
+		s := &pipelines.Service{Plan: p, Broker: b, Hooks: hooks, Ready: ready.Done, Apply: router.ApplyOptions{Settle: -1}}
 		running.Go(func() {
 			if err := s.Run(ctx); err != nil {
 				t.Error(err)

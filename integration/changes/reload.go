@@ -53,7 +53,7 @@ func Reload(t testing.TB, url, name string, pair Pair, seconds, perSecond int) {
 	}
 	ready := make(chan struct{})
 	service := &pipelines.Service{
-		Plan: plans[0], Broker: b, Handlers: handlers(plans[0]), Hooks: router.Hooks{Problem: trouble.note}, Ready: func() { close(ready) },
+		Plan: plans[0], Broker: b, Handlers: handlers(plans[0]), Hooks: router.Hooks{Problem: trouble.note}, Ready: func() { close(ready) }, Apply: router.ApplyOptions{Settle: -1},
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/eventrouter/eventrouter/amqp"
 	"github.com/eventrouter/eventrouter/amqp/embedded/amqptest"
 	"github.com/eventrouter/eventrouter/integration/changes"
 	"github.com/eventrouter/eventrouter/router"
-	"github.com/eventrouter/eventrouter/router/event"
 	"github.com/eventrouter/eventrouter/router/plan"
 )
 
@@ -35,11 +35,7 @@ func retrying(t *testing.T, delay string) *plan.Plan {
 func again(t *testing.T, b *amqp.Broker, p *plan.Plan, id string) error {
 	t.Helper()
 	work := p.Pipeline("work")
-	done := make(chan error, 1)
-	b.Publish(t.Context(), router.Message{
-		Event: &event.Event{ID: id, Type: "order.created"}, Exchange: work.Delays[0].Exchange, Key: work.QueueName, Mandatory: true,
-	}, func(err error) { done <- err })
-	return <-done
+	return changes.Send(t, b, work.Delays[0].Exchange, work.QueueName, id)
 }
 
 // A process that still has the older rules sends an event to a delay that the new ones do not have, after the delay was found empty and before it is gone.
@@ -51,7 +47,7 @@ func TestAnEventThatIsTriedAgainWhileItsDelayGoesIsNotLost(t *testing.T) {
 	changes.Apply(t, b, old)
 	older, _ := changes.Connect(t, url, amqp.Options{Name: "older"})
 	looks := 0
-	_, _, err := router.Apply(t.Context(), b, now, router.ApplyOptions{Wrap: func(l router.Lock) router.Lock {
+	_, _, err := router.Apply(t.Context(), b, now, router.ApplyOptions{Settle: -1, Wrap: func(l router.Lock) router.Lock {
 		return &counting{l, func(queue string, events int) {
 			if queue != old.Pipeline("work").Delays[0].Exchange || events > 0 {
 				return
@@ -77,7 +73,7 @@ func TestADelayThatComesBackIntoUse(t *testing.T) {
 	if err := again(t, b, old, "first"); err != nil {
 		t.Fatal(err)
 	}
-	_, kept, err := router.Apply(t.Context(), b, now, router.ApplyOptions{}, nil)
+	_, kept, err := router.Apply(t.Context(), b, now, router.ApplyOptions{Settle: -1}, nil)
 	if err != nil || len(kept) == 0 || kept[0].Name != "retry.retry.1h" {
 		t.Fatalf("kept %+v: %v", kept, err)
 	}
@@ -88,4 +84,59 @@ func TestADelayThatComesBackIntoUse(t *testing.T) {
 	if n, err := b.Depth(t.Context(), "retry.retry.1h"); n != 2 || err != nil {
 		t.Errorf("the delay holds %d events, not 2: %v", n, err)
 	}
+}
+
+// How long a delay has been empty is begun anew where an event came to it, and where rules have used it since.
+func TestHowLongADelayIsEmpty(t *testing.T) {
+	t.Parallel()
+	url := amqptest.Broker(t).URL()
+	old, now := retrying(t, "1h"), retrying(t, "2s")
+	b, _ := changes.Connect(t, url, amqp.Options{})
+	delay := old.Pipeline("work").Delays[0].Exchange
+	var last time.Time
+	apply := func() []router.Kept {
+		t.Helper()
+		_, kept, err := router.Apply(t.Context(), b, now, router.ApplyOptions{Settle: time.Hour}, nil)
+		if err != nil || len(kept) != 1 || kept[0].Name != delay {
+			t.Fatalf("kept %+v: %v", kept, err)
+		}
+		return kept
+	}
+	anew := func(why string) {
+		t.Helper()
+		began := time.Now()
+		kept := apply()
+		if !kept[0].After.After(last) || kept[0].After.Before(began.Add(time.Hour)) {
+			t.Errorf("%s: kept %+v, before that until %s", why, kept, last)
+		}
+		last = kept[0].After
+	}
+	changes.Apply(t, b, old)
+	anew("at first")
+	if kept := apply(); !kept[0].After.Equal(last) {
+		t.Errorf("looked at again: kept %+v, before that until %s", kept, last)
+	}
+	if err := changes.Send(t, b, "", delay, "stray"); err != nil {
+		t.Fatal(err)
+	}
+	if kept := apply(); kept[0].Why != "it holds 1 event" || !kept[0].After.IsZero() {
+		t.Errorf("with an event: kept %+v", kept)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	if err := b.Consume(ctx, router.Subscription{Queue: delay, Prefetch: 1}, func(d *router.Delivery) {
+		if err := d.Ack(); err != nil {
+			t.Error(err)
+		}
+		stop()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	anew("when the event is gone")
+	changes.Apply(t, b, old)
+	anew("when it was in use meanwhile")
+}
+
+func TestADelayIsNotDeletedBeforeAllIsBackFromIt(t *testing.T) {
+	t.Parallel()
+	changes.BackFromAFullQueue(t, amqptest.Broker(t).URL(), "full", time.Second)
 }

@@ -2,9 +2,11 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Change is the way from what is on a broker to a plan, as steps of which each may be done again. It is made by [NewChange] without a look at a
@@ -47,6 +49,7 @@ type Change struct {
 	kept         Topology // stale objects of plans before prior
 	stale        Topology
 	predecessors []Predecessors
+	quiet        map[string]time.Time
 	lines        []Line // of the change as it was before queues were moved for it
 }
 
@@ -70,6 +73,8 @@ type Step struct {
 	DropQueue  string   // to be deleted if it is empty and nobody consumes it
 	Later      bool     // DropQueue is for the next change: now events may be on their way to it, or back to it from who consumed it
 	Empty      []string // queues that have to be empty for DropQueue too: what they hold may come back to it
+	Rests      bool     // DropQueue has to be empty for a while: the broker may have events of it, or for it, that it does not count
+	Back       *Queue   // while this one is full, what has waited in DropQueue cannot come back to it
 	DropChange string   // an exchange to be deleted, whatever is bound to it
 	Drop       string   // an exchange to be deleted if nothing is bound to it
 	Gone       []string // queues that have to be gone first: else nothing is done
@@ -109,6 +114,8 @@ func NewChange(rec *Record, p *Plan) *Change {
 		}
 	}
 	want := c.Plan.State()
+	c.quiet = maps.Clone(c.quiet)
+	maps.DeleteFunc(c.quiet, func(name string, _ time.Time) bool { return want.Topology.queue(name) != nil }) // it is in use again
 	c.Settled = rec != nil && rec.Next == nil && rec.Applied.Digest == want.Digest && rec.Applied.Match == want.Match &&
 		len(c.kept.Queues)+len(c.kept.Exchanges)+len(c.Leftovers) == 0
 	c.Turns = rec != nil && (c.prior.turns(&want) || c.prior.strays(&want) || c.prior.Match != "" && want.Match != "" && c.prior.Match != want.Match)
@@ -131,9 +138,13 @@ func NewChange(rec *Record, p *Plan) *Change {
 	return c
 }
 
-// Final is the record of a change that is done. kept are the objects of the removal that are still there.
-func (c *Change) Final(kept Topology) *Record {
-	r := &Record{Applied: c.Plan.State(), Kept: kept}
+// Quiet is since when stale queues have been seen empty, by earlier looks at them.
+func (c *Change) Quiet() map[string]time.Time { return maps.Clone(c.quiet) }
+
+// Final is the record of a change that is done. kept are the objects of the removal that are still there, and quiet since when queues of them are empty.
+func (c *Change) Final(kept Topology, quiet map[string]time.Time) *Record {
+	r := &Record{Applied: c.Plan.State(), Kept: kept, Quiet: maps.Clone(quiet)}
+	maps.DeleteFunc(r.Quiet, func(name string, _ time.Time) bool { return kept.queue(name) == nil })
 	for _, p := range c.predecessors {
 		p.First = slices.DeleteFunc(slices.Clone(p.First), func(name string) bool {
 			return !slices.ContainsFunc(kept.Queues, func(q Queue) bool { return q.Name == name })
@@ -151,13 +162,14 @@ func (c *Change) Final(kept Topology) *Record {
 }
 
 func (c *Change) note(want *State, s Stage) *Record {
-	return &Record{Applied: c.prior, Next: want, Stage: s, Kept: c.kept, Leftovers: c.Leftovers, Predecessors: c.predecessors}
+	return &Record{Applied: c.prior, Next: want, Stage: s, Kept: c.kept, Leftovers: c.Leftovers, Predecessors: c.predecessors, Quiet: c.quiet}
 }
 
 // recall finds out what is on the broker, from a record that may be one of an interrupted change, and which steps take an interrupted turn back or
 // to its end. again: the same turn is done once more, and needs neither.
 func (c *Change) recall(rec *Record, again bool) (repair []Step) {
 	c.prior, c.kept, c.Leftovers, c.predecessors = rec.Applied, rec.Kept, slices.Clone(rec.Leftovers), rec.Predecessors
+	c.quiet = rec.Quiet
 	if rec.Next == nil || again {
 		return nil
 	}
@@ -377,12 +389,14 @@ func (c *Change) removal(want *State) (steps []Step) {
 	}
 	steps = unbind(outer)
 	var dead []Step
-	for _, q := range stale.Queues {
+	for _, q := range retriesFirst(stale.Queues) {
 		step := Step{DropQueue: q.Name}
 		switch {
 		case q.Name == c.prior.Match:
 			step.Later = true
-		case isRetry(&q) || slices.Contains(leftovers, q.Name) || c.Next(q.Name) != "":
+		case isRetry(&q):
+			step.Rests, step.Back = true, c.back(q.Name, want)
+		case slices.Contains(leftovers, q.Name) || c.Next(q.Name) != "":
 		case strings.HasSuffix(q.Name, ".dead"):
 			for _, other := range stale.Queues {
 				if other.Arguments["x-dead-letter-routing-key"] == q.Name {
@@ -392,7 +406,7 @@ func (c *Change) removal(want *State) (steps []Step) {
 			dead = append(dead, step)
 			continue
 		default:
-			step.Empty = retries
+			step.Empty, step.Rests = retries, len(retries) > 0
 		}
 		steps = append(steps, step)
 	}
@@ -408,6 +422,50 @@ func (c *Change) removal(want *State) (steps []Step) {
 		steps = append(steps, step)
 	}
 	return steps
+}
+
+// retriesFirst puts the queues of delays before those that their events come back to.
+func retriesFirst(queues []Queue) []Queue {
+	out := slices.Clone(queues)
+	slices.SortStableFunc(out, func(a, b Queue) int {
+		switch {
+		case isRetry(&a) == isRetry(&b):
+			return 0
+		case isRetry(&a):
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+// back is the queue to which the events of a delay come back that only one pipeline has, as its queue has a limit; nil for another delay, or where
+// it has no limit any more.
+func (c *Change) back(delay string, want *State) *Queue {
+	for _, s := range []*State{want, &c.prior} {
+		for name, fed := range s.Pipelines {
+			if strings.HasPrefix(delay, c.Plan.Name+"."+name+".retry.") {
+				if q := s.Topology.queue(fed.Queue); q != nil && q.limited() {
+					return q
+				}
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+func (q *Queue) limited() bool {
+	return q.Arguments["x-max-length"] != nil || q.Arguments["x-max-length-bytes"] != nil
+}
+
+// Full reports whether a queue with so many events may be at its limit. One for bytes cannot be seen from their number.
+func (q *Queue) Full(events int) bool {
+	if q.Arguments["x-max-length-bytes"] != nil && events > 0 {
+		return true
+	}
+	most, limited := q.Arguments["x-max-length"].(int64)
+	return limited && int64(events) >= most
 }
 
 func isRetry(q *Queue) bool { _, ok := q.Arguments["x-message-ttl"]; return ok }

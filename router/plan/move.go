@@ -156,7 +156,7 @@ func (c *Change) Migrate(q Queue) (*Migration, error) {
 	}
 	fresh := &Change{Plan: c.Plan}
 	repair := fresh.recall(c.record, false)
-	rec := &Record{Applied: fresh.prior, Kept: fresh.kept, Leftovers: fresh.Leftovers, Predecessors: fresh.predecessors}
+	rec := &Record{Applied: fresh.prior, Kept: fresh.kept, Leftovers: fresh.Leftovers, Predecessors: fresh.predecessors, Quiet: fresh.quiet}
 	move := &Move{Queue: q, Stage: Raising}
 	for _, b := range rec.Applied.Topology.Bindings {
 		if b.Queue == q.Name && !b.ToExchange {

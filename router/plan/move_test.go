@@ -85,10 +85,10 @@ func TestAMovedQueueHasPredecessorsUntilTheyAreGone(t *testing.T) {
 	if lines := rest.Lines(); !slices.ContainsFunc(lines, func(l plan.Line) bool { return l.Mark == plan.Changed && l.Name == q.Name }) {
 		t.Errorf("it does not tell of the queue: %+v", lines)
 	}
-	if last := rest.Final(plan.Topology{Queues: m.Final.Kept.Queues[1:]}); !slices.Equal(last.First(q.Name), want[1:]) {
+	if last := rest.Final(plan.Topology{Queues: m.Final.Kept.Queues[1:]}, nil); !slices.Equal(last.First(q.Name), want[1:]) {
 		t.Errorf("without the first: %v", last.First(q.Name))
 	}
-	if last := rest.Final(plan.Topology{}); len(last.Predecessors) > 0 || last.Form() == plan.RecordFormat {
+	if last := rest.Final(plan.Topology{}, nil); len(last.Predecessors) > 0 || last.Form() == plan.RecordFormat {
 		t.Errorf("without both: %+v", last)
 	}
 	again, err := plan.NewChange(m.Final, compile(t, changing)).Migrate(plan.Queue{Name: q.Name})

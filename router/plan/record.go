@@ -51,6 +51,9 @@ type Record struct {
 
 	Move         *Move          `json:"move,omitempty"` // a queue on its way into another shape; Next is nil then
 	Predecessors []Predecessors `json:"predecessors,omitempty"`
+
+	// Quiet is since when queues of Kept are empty, by the clock of who looked; see [Step.Rests].
+	Quiet map[string]time.Time `json:"quiet,omitempty"`
 }
 
 // Stage is how far a change is that turns over from one match queue to another; see [Change].
