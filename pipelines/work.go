@@ -200,6 +200,7 @@ func (w *work) retry(j *job, t router.Trail, err error) {
 func (w *work) delay(j *job, t router.Trail, wait time.Duration, then func()) {
 	d, exchange, pool := j.Delivery, through(w.Pipeline.Delays, wait).Exchange, w.pool.Load()
 	here := func() {
+		t.NotBefore = time.Time{} // it need not come back sooner
 		j.trail, j.wait = t, min(wait, maxHeld)
 		if then != nil {
 			then()

@@ -403,67 +403,82 @@ func holds(events int) string {
 	return fmt.Sprintf("it holds %d events", events)
 }
 
-// needed says why a queue has to be kept, if it has.
+// needed says why a queue has to be kept, if it has, and notes since when it is empty.
 func (a *Application) needed(ctx context.Context, s *plan.Step) (Kept, error) {
 	kept := Kept{Kind: "queue", Name: s.DropQueue}
 	events, consumers, there, err := a.lock.Count(ctx, s.DropQueue)
 	if err != nil || !there {
 		return kept, err
 	}
-	if events > 0 {
-		kept.Why = holds(events)
-	} else if kept.Why, err = a.awaits(ctx, s); err != nil {
+	full, err := a.isFull(ctx, s.Back)
+	if err != nil {
 		return kept, err
 	}
-	if kept.Why != "" {
+	from, delay, err := a.awaits(ctx, s.Delays)
+	if err != nil {
+		return kept, err
+	}
+	empty := false
+	switch {
+	case events > 0:
+		kept.Why = holds(events)
+	case full:
+		kept.Why = s.Back.Name + " is full: what has waited may not have come back to it"
+	case delay > 0 && (consumers > 0 || a.options.Settle < 0): // who consumes it may send events to the delay again
+		kept.Why = fmt.Sprintf("events wait in %s for another attempt, and may come back to it", from)
+	case consumers > 0:
+		empty, kept.Why = true, "somebody consumes it"
+	default:
+		empty = true
+	}
+	if !empty || !s.Rests {
 		delete(a.quiet, s.DropQueue)
 		return kept, nil
 	}
-	if rests := a.rests(s); !rests.IsZero() {
-		kept.Why = "it is empty, but RabbitMQ may have events for it that it does not count: 'run' deletes it after " + rests.Local().Format(time.TimeOnly) + ", or an 'apply' then"
-		kept.After = rests
-	}
-	if consumers > 0 {
-		kept.Why, kept.After = "somebody consumes it", time.Time{}
+	if until := a.rests(s.DropQueue, delay+max(0, a.options.Settle)); kept.Why == "" && time.Now().Before(until) {
+		kept.Why = fmt.Sprintf("it is empty, but RabbitMQ may have events for it that it does not count: 'run' deletes it after %s, or an 'apply' then", until.Local().Format(time.TimeOnly))
+		if delay > 0 {
+			kept.Why = fmt.Sprintf("events that wait in %s for another attempt may come back to it: if none do, 'run' deletes it after %s, or an 'apply' then", from, until.Local().Format(time.TimeOnly))
+		}
+		kept.After = until
 	}
 	return kept, nil
 }
 
-// awaits says from where events may come back to an empty queue, or why those that were in it may not have left it.
-func (a *Application) awaits(ctx context.Context, s *plan.Step) (why string, err error) {
-	for _, name := range s.Empty {
-		if events, _, _, err := a.lock.Count(ctx, name); err != nil {
-			return "", err
+// awaits finds the longest of the delays in which events wait; 0 where none do.
+func (a *Application) awaits(ctx context.Context, delays []plan.Queue) (name string, longest time.Duration, err error) {
+	for _, q := range delays {
+		if q.Delay() <= longest {
+			continue
+		}
+		if events, _, _, err := a.lock.Count(ctx, q.Name); err != nil {
+			return "", 0, err
 		} else if events > 0 {
-			return fmt.Sprintf("events wait in %s for another attempt, and may come back to it", name), nil
+			name, longest = q.Name, q.Delay()
 		}
 	}
-	if s.Back == nil {
-		return "", nil
-	}
-	events, _, _, err := a.lock.Count(ctx, s.Back.Name)
-	if err == nil && s.Back.Full(events) {
-		why = fmt.Sprintf("%s is full: what has waited may not have come back to it", s.Back.Name)
-	}
-	return why, err
+	return name, longest, nil
 }
 
-// rests is until when a queue that is empty now has to stay so before it is deleted; zero where it may be deleted.
-func (a *Application) rests(s *plan.Step) time.Time {
-	if !s.Rests || a.options.Settle < 0 {
-		return time.Time{}
+// isFull reports whether a queue, if there is one, is at its limit.
+func (a *Application) isFull(ctx context.Context, q *plan.Queue) (bool, error) {
+	if q == nil {
+		return false, nil
 	}
-	now := time.Now()
-	since, seen := a.quiet[s.DropQueue]
+	events, _, _, err := a.lock.Count(ctx, q.Name)
+	return q.Full(events), err
+}
+
+// rests is until when a queue that is empty now has to stay so.
+func (a *Application) rests(queue string, settle time.Duration) time.Time {
+	now := time.Now().UTC()
+	since, seen := a.quiet[queue]
 	if !seen || since.After(now) {
-		since = now.UTC()
+		since = now
 		if a.quiet == nil {
 			a.quiet = map[string]time.Time{}
 		}
-		a.quiet[s.DropQueue] = since
+		a.quiet[queue] = since
 	}
-	if until := since.Add(a.options.Settle); until.After(now) {
-		return until
-	}
-	return time.Time{}
+	return since.Add(settle)
 }

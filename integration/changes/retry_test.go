@@ -3,6 +3,8 @@ package changes_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,4 +141,45 @@ func TestHowLongADelayIsEmpty(t *testing.T) {
 func TestADelayIsNotDeletedBeforeAllIsBackFromIt(t *testing.T) {
 	t.Parallel()
 	changes.BackFromAFullQueue(t, amqptest.Broker(t).URL(), "full", time.Second)
+}
+
+// Others have events in the delay that a pipeline that is gone shared with them: its queue is kept for as long as one of its own may be among them, and no longer.
+func TestADelayThatIsNeverEmptyKeepsNoQueueForGood(t *testing.T) {
+	t.Parallel()
+	url := amqptest.Broker(t).URL()
+	const rules = "\npipelines: {work: {retry: {delays: [1h]}}%s}\nrules: [{name: all, pipelines: [work%s]}]\n"
+	old, now := changes.Compile(t, "busy", fmt.Sprintf(rules, ", gone: {retry: {delays: [1h]}}", ", gone")), changes.Compile(t, "busy", fmt.Sprintf(rules, "", ""))
+	b, _ := changes.Connect(t, url, amqp.Options{})
+	changes.Apply(t, b, old)
+	if err := again(t, b, old, "of another"); err != nil {
+		t.Fatal(err)
+	}
+	apply := func() router.Kept {
+		t.Helper()
+		_, kept, err := router.Apply(t.Context(), b, now, router.ApplyOptions{Settle: time.Minute}, nil)
+		if err != nil || len(kept) != 1 || kept[0].Name != "busy.gone" || !strings.Contains(kept[0].Why, "busy.retry.1h") {
+			t.Fatalf("kept %+v: %v", kept, err)
+		}
+		return kept[0]
+	}
+	began := time.Now()
+	kept := apply()
+	if least := began.Add(time.Hour + time.Minute); kept.After.Before(least) || kept.After.After(least.Add(time.Minute)) {
+		t.Errorf("kept %+v, which was decided at %s", kept, began)
+	}
+	if later := apply(); !later.After.Equal(kept.After) {
+		t.Errorf("looked at again: kept %+v, before that %+v", later, kept)
+	}
+
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.Consume(ctx, router.Subscription{Queue: "busy.gone", Prefetch: 1}, func(*router.Delivery) {})
+	}()
+	changes.Until(t, func() bool { return apply().After.IsZero() }, "nobody is seen to consume it")
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	changes.Until(t, func() bool { return apply().After.After(kept.After) }, "it is not begun anew after somebody consumed it")
 }

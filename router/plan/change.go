@@ -72,7 +72,7 @@ type Step struct {
 	Unbind     []Binding
 	DropQueue  string   // to be deleted if it is empty and nobody consumes it
 	Later      bool     // DropQueue is for the next change: now events may be on their way to it, or back to it from who consumed it
-	Empty      []string // queues that have to be empty for DropQueue too: what they hold may come back to it
+	Delays     []Queue  // what these hold may come back to DropQueue
 	Rests      bool     // DropQueue has to be empty for a while: the broker may have events of it, or for it, that it does not count
 	Back       *Queue   // while this one is full, what has waited in DropQueue cannot come back to it
 	DropChange string   // an exchange to be deleted, whatever is bound to it
@@ -369,13 +369,14 @@ func (c *Change) unwanted(want *State) Topology {
 // removal are the steps that take away what is stale: bindings first, so that no more events come, then queues that are empty, then exchanges.
 func (c *Change) removal(want *State) (steps []Step) {
 	stale := &c.stale
-	var leftovers, retries []string
+	var leftovers []string
+	var delays []Queue
 	for _, l := range c.Leftovers {
 		leftovers = append(leftovers, l.Queue)
 	}
 	for _, q := range slices.Concat(stale.Queues, want.Topology.Queues) {
 		if isRetry(&q) {
-			retries = append(retries, q.Name)
+			delays = append(delays, q)
 		}
 	}
 	var inner, outer []Binding // of the router's own exchange, and of those of publishers
@@ -406,7 +407,7 @@ func (c *Change) removal(want *State) (steps []Step) {
 			dead = append(dead, step)
 			continue
 		default:
-			step.Empty, step.Rests = retries, len(retries) > 0
+			step.Delays, step.Rests = delays, len(delays) > 0
 		}
 		steps = append(steps, step)
 	}
@@ -466,6 +467,12 @@ func (q *Queue) Full(events int) bool {
 	}
 	most, limited := q.Arguments["x-max-length"].(int64)
 	return limited && int64(events) >= most
+}
+
+// Delay is how long events wait in the queue of a delay; 0 for another.
+func (q *Queue) Delay() time.Duration {
+	ms, _ := q.Arguments["x-message-ttl"].(int64)
+	return time.Duration(ms) * time.Millisecond
 }
 
 func isRetry(q *Queue) bool { _, ok := q.Arguments["x-message-ttl"]; return ok }
