@@ -127,12 +127,16 @@ func (l *live) change(ctx context.Context, u Update) error {
 		return context.Cause(l.ctx)
 	}
 	o := l.Apply
+	o.Waiting = l.giveWay
 	if u.Check != nil {
 		o.Check = func(_ context.Context, _ router.Lock, c *plan.Change) error { return u.Check(c) }
 	}
 	a, err := router.Begin(ctx, l.Broker, u.Plan, o)
 	if err != nil {
 		return err
+	}
+	if l.ctx.Err() != nil {
+		return errors.Join(context.Cause(l.ctx), a.Close())
 	}
 	for _, queue := range a.Moving() {
 		l.pause(queue)
@@ -181,6 +185,12 @@ func (l *live) tidyLater(kept []router.Kept) {
 		}
 	}
 	l.due.Reset(time.Until(next))
+}
+
+// giveWay lets others of this process have the mutex for a moment. Who holds the broker's lock meanwhile may wait for us to let go of a queue that he moves.
+func (l *live) giveWay() {
+	l.mu.Unlock()
+	l.mu.Lock()
 }
 
 func (l *live) problem(where string, err error) {
@@ -428,17 +438,18 @@ func (l *live) again() error {
 	if l.others {
 		return nil
 	}
-	o := l.Service.Apply
+	o, tidied := l.Service.Apply, l.plan
+	o.Waiting = l.giveWay
 	o.Check = func(ctx context.Context, lock router.Lock, c *plan.Change) error {
-		if c.Before != nil && !l.ours(c.Before) {
-			return router.ErrSuperseded // not heard of yet, perhaps as we waited for the lock: theirs are not taken back
+		if l.others || l.plan != tidied || c.Before != nil && !l.ours(c.Before) {
+			return router.ErrSuperseded // as we waited for the lock, perhaps, and not heard of yet: theirs are not taken back
 		}
 		if check := l.Service.Apply.Check; check != nil {
 			return check(ctx, lock, c)
 		}
 		return nil
 	}
-	a, err := router.Begin(l.ctx, l.Broker, l.plan, o)
+	a, err := router.Begin(l.ctx, l.Broker, tidied, o)
 	if errors.Is(err, router.ErrSuperseded) {
 		signal(l.heard)
 		return nil

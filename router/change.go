@@ -63,6 +63,7 @@ type ApplyOptions struct {
 	Drain    time.Duration                                           // how long to wait for queues that are to be deleted to become empty; 0: not at all
 	Settle   time.Duration                                           // how long such a queue stays empty before it is deleted, see [DefaultSettle]; below 0: not at all
 	Wait     time.Duration                                           // how long to wait for another who is changing the topology; default 30s
+	Waiting  func()                                                  // called now and then while another is changing it; may be nil
 	By       string                                                  // who applies, for the record; default: the process
 	Progress func(done, all int, what string)                        // called before each step; may be nil
 	Wrap     func(Lock) Lock                                         // may stand before the lock, in tests; may be nil
@@ -128,7 +129,7 @@ func Begin(ctx context.Context, b Changer, p *plan.Plan, o ApplyOptions) (*Appli
 	if o.Settle == 0 {
 		o.Settle = DefaultSettle
 	}
-	lock, err := take(ctx, b, p.LockName(), o.Wait)
+	lock, err := take(ctx, b, p.LockName(), &o)
 	if err != nil {
 		return nil, err
 	}
@@ -170,8 +171,8 @@ func Process() string {
 }
 
 // take waits for the lock.
-func take(ctx context.Context, b Changer, name string, wait time.Duration) (Lock, error) {
-	limited, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("waited for %s", wait))
+func take(ctx context.Context, b Changer, name string, o *ApplyOptions) (Lock, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, o.Wait, fmt.Errorf("waited for %s", o.Wait))
 	defer cancel()
 	for {
 		lock, err := b.Lock(limited, name)
@@ -180,6 +181,9 @@ func take(ctx context.Context, b Changer, name string, wait time.Duration) (Lock
 		}
 		if late := pause(limited, lockPoll); late != nil {
 			return nil, fmt.Errorf("%w (%w)", err, late)
+		}
+		if o.Waiting != nil {
+			o.Waiting()
 		}
 	}
 }

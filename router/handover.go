@@ -72,8 +72,9 @@ func (t *transfer) publish(ctx context.Context, m Message, wait time.Duration) {
 			t.finish(err)
 			return
 		}
-		t.Hooks.problem("hand over to "+target(&m), err)
-		if t.Leave && absent(err) && t.wasSought() {
+		if !t.Leave || !absent(err) {
+			t.Hooks.problem("hand over to "+target(&m), err)
+		} else if t.wasSought() {
 			defer t.pending.Done()
 			t.finish(fmt.Errorf("%w: %w", ErrAbsent, err))
 			return

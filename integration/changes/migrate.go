@@ -37,7 +37,8 @@ const (
 
 // Producers publish events, each its own in order, and the book says which were confirmed.
 type Producers struct {
-	Book *ledger.Book
+	Book   *ledger.Book
+	Settle time.Duration // of services
 
 	broker   router.Publisher
 	exchange string
@@ -57,7 +58,7 @@ const producers = 3
 
 // NewProducers makes producers that publish to an exchange.
 func NewProducers(b router.Publisher, exchange string) *Producers {
-	return &Producers{Book: ledger.New(), broker: b, exchange: exchange, next: make([]int, producers)}
+	return &Producers{Settle: -1, Book: ledger.New(), broker: b, exchange: exchange, next: make([]int, producers)}
 }
 
 // publish publishes the producer's next event.
@@ -208,7 +209,7 @@ func (p *Producers) Serve(t testing.TB, url string, s *plan.Plan, handlers map[s
 	b, disconnect := Connect(t, url, amqp.Options{Name: "service"})
 	ready := make(chan struct{})
 	service := &pipelines.Service{
-		Plan: s, Broker: b, Handlers: handlers, Ready: func() { close(ready) }, Apply: router.ApplyOptions{Settle: -1},
+		Plan: s, Broker: b, Handlers: handlers, Ready: func() { close(ready) }, Apply: router.ApplyOptions{Settle: p.Settle},
 		Hooks: router.Hooks{Problem: func(where string, err error) { t.Logf("service: %s: %v", where, err) }},
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -250,7 +251,7 @@ func Migrate(t testing.TB, url, api, name, from, to string, events int) {
 	p.Publish(t, events)
 	router.UntilEmpty(t.Context(), b, old.Match)
 	p.Go(t, 100)
-	migrate(t, b, now, events)
+	migrate(t, b, now, events, -1)
 	stop()
 
 	service, end := p.Serve(t, url, now, handlers)
@@ -259,7 +260,7 @@ func Migrate(t testing.TB, url, api, name, from, to string, events int) {
 	p.slowly.Store(true)
 	p.Publish(t, events)
 	router.UntilEmpty(t.Context(), b, now.Match) // a router that stops gives back what it has not begun: the match queue is none of those that are moved
-	migrate(t, b, old, events/2)
+	migrate(t, b, old, events/2, -1)
 	p.slowly.Store(false)
 	if err := service.Reload(t.Context(), pipelines.Update{Plan: old}); err != nil {
 		t.Fatal(err)
@@ -276,10 +277,10 @@ func Migrate(t testing.TB, url, api, name, from, to string, events int) {
 }
 
 // migrate applies a plan, and moves the queues for it, of which each holds at least a third of so many events.
-func migrate(t testing.TB, b router.Changer, p *plan.Plan, atLeast int) {
+func migrate(t testing.TB, b router.Changer, p *plan.Plan, atLeast int, settle time.Duration) {
 	t.Helper()
 	began := time.Now()
-	a, err := router.Begin(t.Context(), b, p, router.ApplyOptions{Settle: -1, Migrate: true})
+	a, err := router.Begin(t.Context(), b, p, router.ApplyOptions{Settle: settle, Migrate: true})
 	if err != nil {
 		t.Fatal(err)
 	}

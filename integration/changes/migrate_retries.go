@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/eventrouter/eventrouter/amqp"
 	"github.com/eventrouter/eventrouter/pipelines"
@@ -22,6 +23,7 @@ func MigrateWhileRetrying(t testing.TB, url, name string, times int) {
 	Apply(t, b, old)
 	exchange, _ := old.Source("")
 	p := NewProducers(b, exchange)
+	p.Settle = 10 * time.Second // longer than the broker waits before it tries again what it could not hand on, as a queue was away
 	handle := func(pipeline string) pipelines.Handler {
 		return func(ctx context.Context, e router.Event) error {
 			if pipelines.AttemptOf(ctx).Number == 1 {
@@ -35,7 +37,7 @@ func MigrateWhileRetrying(t testing.TB, url, name string, times int) {
 	p.Go(t, 100)
 	for range times {
 		p.More(t, 300)
-		migrate(t, b, now, 0)
+		migrate(t, b, now, 0, p.Settle)
 		if err := service.Reload(t.Context(), pipelines.Update{Plan: now}); err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package rabbit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -149,14 +150,20 @@ func (c *Cluster) whole(ctx context.Context) error {
 func (c *Cluster) until(ctx context.Context, node int, so string) error {
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
+	var last error
 	for {
-		err := c.Nodes[node].Control(ctx, "eval", so)
+		asking, done := context.WithTimeout(ctx, 20*time.Second) // a node that pauses just then may never answer
+		err := c.Nodes[node].Control(asking, "eval", so)
+		done()
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("node %d never came to %s %w", node, so, err)
+			return fmt.Errorf("node %d never came to %s %w", node, so, cmp.Or(last, err))
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
