@@ -2,6 +2,7 @@ package changes_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/eventrouter/eventrouter/amqp"
 	"github.com/eventrouter/eventrouter/amqp/embedded/amqptest"
 	"github.com/eventrouter/eventrouter/integration/changes"
+	"github.com/eventrouter/eventrouter/pipelines"
 	"github.com/eventrouter/eventrouter/router"
 )
 
@@ -106,4 +108,67 @@ func TestAQueueIsMovedBesideAConsumerThatStays(t *testing.T) {
 func TestQueuesAreMovedWhileEventsComeBackForAnotherAttempt(t *testing.T) {
 	t.Parallel()
 	changes.MigrateWhileRetrying(t, amqptest.Broker(t).URL(), "retrying", 3)
+}
+
+// asking tells of each time that the lock is asked for.
+type asking struct {
+	*amqp.Broker
+	asked chan struct{}
+}
+
+func (a *asking) Lock(ctx context.Context, queue string) (router.Lock, error) {
+	select {
+	case a.asked <- struct{}{}:
+	default:
+	}
+	return a.Broker.Lock(ctx, queue)
+}
+
+// Who moves a queue has the lock that a service waits for, which is to let go of that queue.
+func TestAMoveDoesNotWaitForAServiceThatWaitsForTheMover(t *testing.T) {
+	t.Parallel()
+	url := amqptest.Broker(t).URL()
+	text := func(shape, more string) string {
+		return "\npipelines: {work: {queue: {type: " + shape + "}}}\nrules: [{name: all, pipelines: [work]}" + more + "]\n"
+	}
+	old, now := changes.Compile(t, "turn", text("quorum", "")), changes.Compile(t, "turn", text("classic", ""))
+	other := changes.Compile(t, "turn", text("quorum", ", {name: more, type: order.paid, pipelines: [work]}"))
+	b, _ := changes.Connect(t, url, amqp.Options{})
+	own, _ := changes.Connect(t, url, amqp.Options{Name: "service"})
+	waits := &asking{own, make(chan struct{})}
+	ready := make(chan struct{})
+	service := &pipelines.Service{
+		Plan: old, Broker: waits, Ready: func() { close(ready) }, Apply: router.ApplyOptions{Settle: -1},
+		Handlers: map[string]pipelines.Handler{"work": func(context.Context, router.Event) error { return nil }},
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- service.Run(ctx) }()
+	<-ready
+	a, err := router.Begin(t.Context(), b, now, router.ApplyOptions{Settle: -1, Migrate: true, LetGo: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reloaded := make(chan error, 1)
+	go func() { reloaded <- service.Reload(t.Context(), pipelines.Update{Plan: other}) }()
+	for range 2 { // so that it has been refused once
+		<-waits.asked
+	}
+	if err := a.Add(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if moved := a.Moved(); len(moved) != 1 || moved[0].Consumed {
+		t.Errorf("moved %+v", moved)
+	}
+	_, err = a.Remove(t.Context())
+	if err := errors.Join(err, a.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-reloaded; err == nil {
+		t.Error("the service has put the old shape back")
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
