@@ -407,7 +407,7 @@ func (c *Change) removal(want *State) (steps []Step) {
 			dead = append(dead, step)
 			continue
 		default:
-			step.Delays, step.Rests = delays, len(delays) > 0
+			step.Delays, step.Rests = delays, len(delays) > 0 || q.Arguments["x-dead-letter-strategy"] != nil // its own dead letters may be on their way
 		}
 		steps = append(steps, step)
 	}
