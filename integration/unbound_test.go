@@ -79,7 +79,7 @@ rules: [{name: all, type: "order.#", pipelines: [all]}]
 	direct(t, s.URL, func(ch *amqp091.Channel) error {
 		return ch.QueueUnbind(p.Pipeline("all").QueueName, "order.#", exchange, nil)
 	})
-	waitFor(t, func() bool { n, err := b.Depth(t.Context(), p.Unrouted); return err == nil && n > 50 }, func() string { return "nothing is kept as unrouted" })
+	waitFor(t, func() bool { n, err := b.Depth(t.Context(), p.Unrouted); return err == nil && n > 50 }, func() string { return "nothing is kept as unrouted:\n" + run.said() })
 	if s.Management != "" {
 		var out string
 		waitFor(t, func() bool {

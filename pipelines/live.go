@@ -265,7 +265,9 @@ func (l *live) reroute(old *plan.Plan, c *plan.Change) {
 func (l *live) route() {
 	r := &router.Router{Plan: l.plan, Broker: l.Broker, Hooks: l.Hooks, Drain: l.Drain}
 	l.router = l.start(func(ctx context.Context) error {
-		defer signal(l.tidy) // it may have become one of a leftover
+		if r.Plan.Match != "" {
+			defer signal(l.tidy) // it may have become one of a leftover
+		}
 		return r.Run(ctx)
 	})
 	l.router.router, l.router.queue = r, l.plan.Match

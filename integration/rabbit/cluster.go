@@ -117,11 +117,13 @@ func (c *Cluster) CutOff(ctx context.Context, node int) error {
 func (c *Cluster) Join(ctx context.Context, node int) error {
 	s := c.Nodes[node]
 	for i := range c.Nodes {
-		noticed := "true = length(rabbit_nodes:list_running()) < 3."
+		var err error
 		if i == node {
-			noticed = "false = rabbit:is_running()."
+			err = c.until(ctx, i, "listening no more", c.closed)
+		} else {
+			err = c.until(ctx, i, "two nodes", c.eval("true = length(rabbit_nodes:list_running()) < 3."))
 		}
-		if err := c.until(ctx, i, noticed); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -139,21 +141,31 @@ func (c *Cluster) whole(ctx context.Context) error {
 		if err := s.Ready(ctx); err != nil {
 			return err
 		}
-		if err := c.until(ctx, i, "3 = length(rabbit_nodes:list_running())."); err != nil {
+		if err := c.until(ctx, i, "three nodes", c.eval("3 = length(rabbit_nodes:list_running()).")); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// until waits until an Erlang expression comes to its end on a node.
-func (c *Cluster) until(ctx context.Context, node int, so string) error {
+// eval is whether an Erlang expression comes to its end on a node.
+func (c *Cluster) eval(expression string) func(ctx context.Context, node int) error {
+	return func(ctx context.Context, node int) error { return c.Nodes[node].Control(ctx, "eval", expression) }
+}
+
+// closed is whether a node takes no connections: one that pauses closes its port. rabbitmqctl cannot be asked on a node without a network: it looks its own name up.
+func (c *Cluster) closed(ctx context.Context, node int) error {
+	return run(ctx, "docker", "exec", c.Nodes[node].container, "sh", "-c", "! grep -q ':1628 0*:0000 0A' /proc/net/tcp /proc/net/tcp6") // 5672, LISTEN
+}
+
+// until waits until a node is as asked for.
+func (c *Cluster) until(ctx context.Context, node int, what string, so func(ctx context.Context, node int) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
 	var last error
 	for {
-		asking, done := context.WithTimeout(ctx, 20*time.Second) // a node that pauses just then may never answer
-		err := c.Nodes[node].Control(asking, "eval", so)
+		asking, done := context.WithTimeout(ctx, time.Minute)
+		err := so(asking, node)
 		done()
 		if err == nil {
 			return nil
@@ -163,7 +175,7 @@ func (c *Cluster) until(ctx context.Context, node int, so string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("node %d never came to %s %w", node, so, cmp.Or(last, err))
+			return fmt.Errorf("node %d never came to %s: %w", node, what, cmp.Or(last, err))
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
