@@ -210,6 +210,13 @@ func (a *acker) used() bool {
 	return a.first+uint64(len(a.states)) > 1
 }
 
+// busy reports whether anything is handed out.
+func (a *acker) busy() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.out > 0
+}
+
 // settled returns a channel that is closed when nothing is out any more.
 func (a *acker) settled() <-chan struct{} {
 	a.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
@@ -92,8 +93,13 @@ func (sub *subscription) run(ctx context.Context, s *session) error {
 	cancels := ch.NotifyCancel(make(chan string, 1))
 	acker := newAcker(ctx, ch, sub.Prefetch)
 	acker.whole = sub.InOrder
+	w := &watchdog{session: s, acker: acker, queue: sub.Queue, every: sub.broker.options.StuckTimeout / 2, waits: sub.SingleActive, stuck: make(chan struct{})}
+	watched, stop := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
 	defer acker.close()
 	defer ch.Close() // gives back what is not settled
+	defer stop()
 	if err := ch.Qos(sub.Prefetch, 0, false); err != nil {
 		return fmt.Errorf("queue %q: %w", sub.Queue, err)
 	}
@@ -102,9 +108,14 @@ func (sub *subscription) run(ctx context.Context, s *session) error {
 		return fmt.Errorf("queue %q: %w", sub.Queue, err)
 	}
 	answered()
-	if sub.deliver(ctx, deliveries, acker) {
+	watching.Go(func() { w.run(watched) })
+	if sub.deliver(ctx, deliveries, w) {
 		sub.drain(ch, s, acker, deliveries)
 		return nil
+	}
+	stop()
+	if err := w.err(); err != nil {
+		return fmt.Errorf("queue %q: %w", sub.Queue, err)
 	}
 	if _, cancelled := <-cancels; cancelled {
 		// What is in hand can still be settled, on this channel only.
@@ -118,16 +129,19 @@ func (sub *subscription) run(ctx context.Context, s *session) error {
 }
 
 // deliver hands deliveries out until ctx is over, which it reports, or there will be no more.
-func (sub *subscription) deliver(ctx context.Context, deliveries <-chan amqp091.Delivery, a *acker) (over bool) {
+func (sub *subscription) deliver(ctx context.Context, deliveries <-chan amqp091.Delivery, w *watchdog) (over bool) {
 	for {
 		select {
 		case <-ctx.Done():
 			return true
+		case <-w.stuck:
+			return false
 		case d, ok := <-deliveries:
 			if !ok {
 				return false
 			}
-			sub.hand(&d, a)
+			w.taken.Add(1)
+			sub.hand(&d, w.acker)
 		}
 	}
 }

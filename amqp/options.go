@@ -24,6 +24,7 @@ type Options struct {
 
 	Heartbeat      time.Duration // default 10s: a peer that is gone is noticed within two or three of them
 	ConfirmTimeout time.Duration // a connection on which a confirm is due for so long is given up; default 30s
+	StuckTimeout   time.Duration // a consumer with nothing in hand that gets nothing for so long, though its queue has events, is made anew; default 20s
 	Window         int           // messages published and not confirmed at most, default 2048
 	WindowBytes    int           // bytes of their bodies, default 64 MiB; a larger message goes alone
 	MinBackoff     time.Duration // before the first redial, then doubling, with jitter; default 50ms
@@ -42,6 +43,7 @@ func (o *Options) defaults() {
 	set(&o.Name, "eventrouter")
 	set(&o.Heartbeat, 10*time.Second)
 	set(&o.ConfirmTimeout, 30*time.Second)
+	set(&o.StuckTimeout, 20*time.Second)
 	set(&o.Window, 2048)
 	set(&o.WindowBytes, 64<<20)
 	set(&o.MinBackoff, 50*time.Millisecond)

@@ -49,6 +49,11 @@ func TestNothingIsLostInACluster(t *testing.T) {
 				r.book.Mark(fmt.Sprintf("node %d is back", node))
 			}
 			r.flows()
+			for _, line := range strings.Split(r.process.said(), "\n") {
+				if strings.Contains(line, "has sent nothing for") {
+					t.Logf("RabbitMQ has forgotten a consumer: %s", line)
+				}
+			}
 			r.balance()
 		})
 	}

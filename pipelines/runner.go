@@ -109,7 +109,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	inOrder := r.inOrder()
 	consume := func(open context.Context, queue string) error {
 		return r.Broker.Consume(open, router.Subscription{
-			Queue: queue, Prefetch: prefetch(r.Pipeline), Drain: drain, Sources: r.Plan.Sources(), InOrder: inOrder,
+			Queue: queue, Prefetch: prefetch(r.Pipeline), Drain: drain, Sources: r.Plan.Sources(), InOrder: inOrder, SingleActive: r.Pipeline.Queue.SingleActive,
 		}, func(d *router.Delivery) {
 			j := w.job(d)
 			if ctx.Err() != nil || inOrder && open.Err() != nil {

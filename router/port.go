@@ -105,6 +105,8 @@ type Subscription struct {
 	// InOrder keeps the queue's order through the consumer's end. It is the queue's consumer until what is in hand is settled, so that a single active
 	// consumer is followed by the next only then, and what is requeued goes back all at once, with it.
 	InOrder bool
+	// SingleActive: the queue serves one consumer at a time, and this one may have to wait for another to end.
+	SingleActive bool
 	// Sources are the exchanges that publishers publish to: the Trail of a message that comes straight from one of them is
 	// not ours, and ignored.
 	Sources []string
