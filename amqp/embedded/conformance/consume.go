@@ -347,5 +347,6 @@ func channelsAreApart(t *testing.T, s *probe.Session) {
 	}
 	settled(t, other)
 	one.Close()
+	probe.Within(t, "to have back what was held", func() bool { return s.Depth(q) == 1 })
 	probe.Equal(t, "left", s.Texts(q), []string{"1"})
 }
