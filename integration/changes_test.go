@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/eventrouter/eventrouter/integration/changes"
 	"github.com/eventrouter/eventrouter/integration/rabbit"
@@ -79,13 +78,12 @@ func TestTwoRoutersAtOnce(t *testing.T) {
 	}
 }
 
-// TestADelayIsNotDeletedBeforeAllIsBackFromIt: the images' brokers try again after five seconds what they could not hand on; without that setting it is three minutes.
 func TestADelayIsNotDeletedBeforeAllIsBackFromIt(t *testing.T) {
 	t.Parallel()
 	for _, v := range []rabbit.Version{rabbit.V4, rabbit.V3} {
 		t.Run(string(v), func(t *testing.T) {
 			t.Parallel()
-			changes.BackFromAFullQueue(t, server(t, v).URL, newName(), 8*time.Second)
+			changes.BackFromAFullQueue(t, server(t, v).URL, newName(), changes.Settle)
 		})
 	}
 }

@@ -73,9 +73,10 @@ type ApplyOptions struct {
 const defaultLockWait = 30 * time.Second
 
 // DefaultSettle is how long a queue has to be empty before it is deleted, where it is that of a delay or events may come back to it from one.
-// What RabbitMQ could not hand on when its delay was over, because a queue was full or not there yet, it tries again after its
-// dead_letter_worker_publisher_confirm_timeout, which is three minutes, and until then it does not count it as in the queue.
-const DefaultSettle = 5 * time.Minute
+// What RabbitMQ could not hand on when its delay was over, because a queue was full or not there yet, it tries again later, and until then it does not
+// count it as in the queue. It looks each dead_letter_worker_publisher_confirm_timeout, which is three minutes, and tries what it last tried so long ago at
+// least (rabbit_fifo_dlx_worker.erl, redeliver_messages): just under six minutes may pass in between.
+const DefaultSettle = 7 * time.Minute
 
 // Applied returns what is recorded on the broker for a plan's name; nil if nothing is. With an error that wraps [plan.ErrNewer]
 // the record is there, as far as this version understands it.

@@ -42,7 +42,7 @@ again. With --delete-queues it waits for those that somebody consumes to become 
 anything where a queue holds events and nobody consumes it.
 
 A queue for retries that is not needed any more, and one that retries may come back to, is deleted when it has been
-seen empty for 5 minutes (--settle): for some minutes RabbitMQ may hold events of it that it does not count. Until then
+seen empty for 7 minutes (--settle): for some minutes RabbitMQ may hold events of it that it does not count. Until then
 it is told too, and 'run' deletes it by itself, or a later 'apply'.
 
 What is there in another shape is an error that names both shapes. With --migrate a pipeline's queue is moved into

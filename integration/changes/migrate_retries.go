@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/eventrouter/eventrouter/amqp"
 	"github.com/eventrouter/eventrouter/pipelines"
@@ -23,7 +22,7 @@ func MigrateWhileRetrying(t testing.TB, url, name string, times int) {
 	Apply(t, b, old)
 	exchange, _ := old.Source("")
 	p := NewProducers(b, exchange)
-	p.Settle = 10 * time.Second // longer than the broker waits before it tries again what it could not hand on, as a queue was away
+	p.Settle = Settle
 	handle := func(pipeline string) pipelines.Handler {
 		return func(ctx context.Context, e router.Event) error {
 			if pipelines.AttemptOf(ctx).Number == 1 {

@@ -14,6 +14,10 @@ import (
 	"github.com/eventrouter/eventrouter/router/plan"
 )
 
+// Settle is longer than it may take a RabbitMQ of our images to try again what it could not hand on: it looks every five seconds, for what it has not tried
+// for five seconds, so up to ten; see [router.DefaultSettle].
+const Settle = 12 * time.Second
+
 // Send publishes one event and returns the broker's answer.
 func Send(t testing.TB, b router.Publisher, exchange, key, id string) error {
 	t.Helper()
@@ -24,7 +28,7 @@ func Send(t testing.TB, b router.Publisher, exchange, key, id string) error {
 
 // BackFromAFullQueue has events wait for another attempt while their queue is full, so that they cannot come back to it when their delay is over, and applies rules
 // without that delay. The broker does not count them as in the delay's queue; it is deleted nevertheless only when they have come back. settle has to be
-// longer than the broker waits before it tries again to bring them there.
+// longer than it may take the broker to try again to bring them there.
 func BackFromAFullQueue(t testing.TB, url, name string, settle time.Duration) {
 	t.Helper()
 	const limit, late = 5, 3
@@ -42,11 +46,6 @@ func BackFromAFullQueue(t testing.TB, url, name string, settle time.Duration) {
 			t.Fatal(err)
 		}
 	}
-	for i := range late {
-		if err := Send(t, b, delay, work.QueueName, fmt.Sprint("late-", i)); err != nil {
-			t.Fatal(err)
-		}
-	}
 	depth := func(queue string) int {
 		n, err := b.Depth(t.Context(), queue)
 		if err != nil {
@@ -54,7 +53,12 @@ func BackFromAFullQueue(t testing.TB, url, name string, settle time.Duration) {
 		}
 		return n
 	}
-	Until(t, func() bool { return depth(delay) == 0 }, "the delay is not over")
+	for i := range late { // one after another, as the broker tries later what it has only just tried when it looks
+		if err := Send(t, b, delay, work.QueueName, fmt.Sprint("late-", i)); err != nil {
+			t.Fatal(err)
+		}
+		Until(t, func() bool { return depth(delay) == 0 }, "the delay is not over")
+	}
 	apply := func() (kept []router.Kept, of *router.Kept) {
 		t.Helper()
 		_, kept, err := router.Apply(t.Context(), b, now, router.ApplyOptions{Settle: settle}, nil)
