@@ -88,6 +88,11 @@ func (p *pool) enter(ctx context.Context, j *job) {
 			return
 		}
 	}
+	p.offer(ctx, j)
+}
+
+// offer waits until a worker takes the job, whose key's turn it is.
+func (p *pool) offer(ctx context.Context, j *job) {
 	select {
 	case p.ready <- j:
 	case <-ctx.Done():
@@ -131,38 +136,20 @@ func (p *pool) following(key string) *job {
 }
 
 // retry has the job handled again after its wait. Its key waits, and no worker does. When the pool's ctx is over it and what waits for it go back.
-func (p *pool) retry(j *job) {
-	p.mu.Lock()
-	if p.closed || p.ctx.Err() != nil {
-		p.mu.Unlock()
-		p.abandon(j)
-		return
-	}
-	defer p.mu.Unlock()
-	p.later.Go(func() {
-		timer := time.NewTimer(j.wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-p.ctx.Done():
-			p.abandon(j)
-			return
-		}
-		select {
-		case p.ready <- j:
-		case <-p.ctx.Done():
-			p.abandon(j)
-		}
-	})
-}
+func (p *pool) retry(j *job) { p.await(j, p.offer, p.abandon) }
 
 // revive has a job that the workers are done with handled again after its wait, behind what waits for its key by then. When the pool's ctx is over it goes back.
 func (p *pool) revive(j *job) {
 	p.inHand.Add(1)
+	p.await(j, p.enter, p.giveBack)
+}
+
+// await calls then after the job's wait, or back where the pool's ctx is over before. It returns at once.
+func (p *pool) await(j *job, then func(context.Context, *job), back func(*job)) {
 	p.mu.Lock()
 	if p.closed || p.ctx.Err() != nil {
 		p.mu.Unlock()
-		p.giveBack(j)
+		back(j)
 		return
 	}
 	defer p.mu.Unlock()
@@ -171,9 +158,9 @@ func (p *pool) revive(j *job) {
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-			p.enter(p.ctx, j)
+			then(p.ctx, j)
 		case <-p.ctx.Done():
-			p.giveBack(j)
+			back(j)
 		}
 	})
 }

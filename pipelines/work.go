@@ -188,22 +188,22 @@ func (w *work) retry(j *job, t router.Trail, err error) {
 			t.NotBefore = time.Now().Add(asked)
 		}
 	}
-	w.delay(j, t, delay, func() {
+	w.delay(j, t, delay, func(wait time.Duration) {
 		if hook := w.Hooks.Retried; hook != nil {
-			hook(w.Pipeline.Name, j.Event, t.Attempts, delay, err)
+			hook(w.Pipeline.Name, j.Event, t.Attempts, wait, err)
 		}
 	})
 }
 
-// delay lets the event wait on the broker for the given time, or for the longest delay there is, if that is less. then, if it is not nil, is called when it does.
-// Where the delay is not on the broker any more, since other rules are in force that do without it, the event waits here.
-func (w *work) delay(j *job, t router.Trail, wait time.Duration, then func()) {
+// delay lets the event wait on the broker for the given time, or for the longest delay there is, if that is less. then, if it is not nil, is told how long when it does.
+// Where the delay is not on the broker any more, since other rules are in force that do without it, the event waits here, for maxHeld at most.
+func (w *work) delay(j *job, t router.Trail, wait time.Duration, then func(time.Duration)) {
 	d, exchange, pool := j.Delivery, through(w.Pipeline.Delays, wait).Exchange, w.pool.Load()
 	here := func() {
 		t.NotBefore = time.Time{} // it need not come back sooner
 		j.trail, j.wait = t, min(wait, maxHeld)
 		if then != nil {
-			then()
+			then(j.wait)
 		}
 		pool.revive(j)
 	}
@@ -218,7 +218,7 @@ func (w *work) delay(j *job, t router.Trail, wait time.Duration, then func()) {
 			w.missing(exchange, failed)
 			here()
 		case failed == nil && then != nil:
-			then()
+			then(wait)
 		}
 		pool.inHand.Add(-1)
 	}, router.Message{Event: d.Event, Exchange: exchange, Key: w.Pipeline.QueueName, Mandatory: true, Trail: w.own(d, t)})
