@@ -93,21 +93,28 @@ func Reload(t testing.TB, url, name string, pair Pair, seconds, perSecond int) {
 	}
 }
 
-// settled waits until nothing is left in the queues that the service works on.
-func settled(t testing.TB, b router.Browser, plans ...*plan.Plan) {
+// settled waits until nothing is left in the queues that the service works on, those of plans' pipelines and what is recorded as matched by content.
+func settled(t testing.TB, b router.Broker, plans ...*plan.Plan) {
 	t.Helper()
-	var queues []string
+	rec, err := router.Applied(t.Context(), b, plans[0])
+	if err != nil || rec == nil {
+		t.Fatalf("the record: %v, %v", rec, err)
+	}
+	queues := []string{rec.InForce().Match}
+	for _, left := range rec.Leftovers {
+		queues = append(queues, left.Queue)
+	}
 	for _, p := range plans {
-		queues = append(queues, p.Name+".match")
-		for n := range 200 {
-			queues = append(queues, p.Name+".match."+strconv.Itoa(n))
-		}
 		for i := range p.Pipelines {
 			queues = append(queues, p.Pipelines[i].QueueName)
 		}
 	}
+	seen := map[string]bool{"": true} // a plan without rules by content has no match queue
 	for _, queue := range queues {
-		drained(t, b, queue)
+		if !seen[queue] {
+			seen[queue] = true
+			drained(t, b, queue)
+		}
 	}
 }
 
