@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"slices"
@@ -124,7 +125,7 @@ func render(results map[string]map[int]float64, counts []int) string {
 	for _, c := range contenders {
 		row := table.Row{c.key, c.name}
 		for _, n := range counts {
-			row = append(row, fmt.Sprintf("%.0f", results[c.key][n]))
+			row = append(row, measured("%.0f", results[c.key][n]))
 		}
 		t.AppendRow(row)
 	}
@@ -132,9 +133,17 @@ func render(results map[string]map[int]float64, counts []int) string {
 	for _, ratio := range []struct{ top, bottom, least string }{{"b", "a", "0.9"}, {"d", "c", "0.9"}, {"b", "e", "5"}, {"f", "d", "0.9"}} {
 		row := table.Row{ratio.top + "/" + ratio.bottom, "wanted: at least " + ratio.least}
 		for _, n := range counts {
-			row = append(row, fmt.Sprintf("%.2f", results[ratio.top][n]/results[ratio.bottom][n]))
+			row = append(row, measured("%.2f", results[ratio.top][n]/results[ratio.bottom][n]))
 		}
 		t.AppendRow(row)
 	}
 	return t.Render()
+}
+
+// measured writes a figure, or a dash for one that comes of nothing: -only leaves contenders out.
+func measured(format string, v float64) string {
+	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
+		return "-"
+	}
+	return fmt.Sprintf(format, v)
 }
