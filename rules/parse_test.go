@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 func writeFolder(t *testing.T, files map[string]string) string {
@@ -205,6 +206,22 @@ func FuzzParse(f *testing.F) {
 			if p.Pos.File != "x" || p.Pos.Line > count || p.Message == "" {
 				t.Errorf("problem %+v in a text of %d lines", p, count)
 			}
+		}
+	})
+}
+
+// FuzzEventLine: a line of a test's events is a document with a type, or its mistake has a column in the line.
+func FuzzEventLine(f *testing.F) {
+	f.Add([]byte(`{"type":"order.created","data":{"total":1e400,"x":[null]}}`))
+	f.Add([]byte(`{"type":"ä"} x`))
+	f.Add([]byte("{\"type\":\"a\"\xff"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		doc, column, err := eventLine(line)
+		if kind, _ := doc["type"].(string); err == nil && kind == "" {
+			t.Errorf("%v has no type", doc)
+		}
+		if err != nil && (column < 1 || column > utf8.RuneCount(line)+1) {
+			t.Errorf("column %d of %q: %v", column, line, err)
 		}
 	})
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -113,22 +112,20 @@ func readLetters(in io.Reader, boxes []*dead.Box, put func(m router.Message, lin
 	for _, b := range boxes {
 		byPipeline[b.Pipeline()] = b
 	}
-	lines := bufio.NewScanner(in)
-	lines.Buffer(make([]byte, 64<<10), event.MaxLine)
-	n := 0
-	for line := 1; lines.Scan(); line++ {
-		text := bytes.TrimSpace(lines.Bytes())
-		if len(text) == 0 {
-			continue
+	lines := event.NewLines(in)
+	for n := 0; ; n++ {
+		text, err := lines.Next()
+		if err == io.EOF {
+			return n, nil
+		} else if err != nil {
+			return n, err
 		}
 		m, err := readLetter(text, byPipeline)
 		if err != nil {
-			return n, fmt.Errorf("line %d: %w", line, err)
+			return n, fmt.Errorf("line %d: %w", lines.Line(), err)
 		}
-		n++
-		put(m, line)
+		put(m, lines.Line())
 	}
-	return n, lines.Err()
 }
 
 func readLetter(text []byte, boxes map[string]*dead.Box) (router.Message, error) {

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/eventrouter/eventrouter/pipelines/dead"
+	"github.com/eventrouter/eventrouter/router"
+	"github.com/eventrouter/eventrouter/router/event"
 )
 
 func TestDeadLettersGoToAFileAndComeBack(t *testing.T) {
@@ -52,6 +57,7 @@ func TestDeadLettersGoToAFileAndComeBack(t *testing.T) {
 		stray:                    "line 1: this is an unrouted event",
 		`{"event":{"type":"a"}}`: "line 1: the event has no id",
 		`{"pipeline":"x","event":{"type":"a","id":"1"}}`: `line 1: pipeline "x" is not in the rules`,
+		strings.Repeat("x", event.MaxLine+1):             "line 1 is longer than 32 MiB",
 	} {
 		if code, _, errs := r.do(in, "dead", "import"); code != exitFailed || !strings.Contains(errs, want) {
 			t.Errorf("%s: exit code %d, %s", in, code, errs)
@@ -61,4 +67,29 @@ func TestDeadLettersGoToAFileAndComeBack(t *testing.T) {
 	if code := r.wait(); code != exitOK {
 		t.Errorf("exit code %d:\n%s", code, r.err)
 	}
+}
+
+// FuzzLetters: each line is a letter for its box, or an error that names it and ends the reading.
+func FuzzLetters(f *testing.F) {
+	f.Add([]byte(`{"pipeline":"all","exchange":"shop","reason":"status 404","attempts":2,"last_failure":"2026-11-26T12:00:00Z","rules":["all"],"event":{"type":"a","id":"1","data":{"n":[1]}}}`))
+	f.Add([]byte("\n{\"pipeline\":\"all\",\"event\":{\"type\":\"a\",\"id\":\"1\"}}\n{\"event\":null}\n"))
+	boxes := []*dead.Box{{Queue: "shop.all.dead"}} // of unrouted events, so that no pipeline is named
+	f.Fuzz(func(t *testing.T, text []byte) {
+		last := 0
+		n, err := readLetters(bytes.NewReader(text), boxes, func(m router.Message, line int) {
+			if m.Event.Check() != nil || m.Event.ID == "" || m.Key != "shop.all.dead" || !m.Mandatory {
+				t.Fatalf("line %d: %+v", line, m)
+			}
+			if line <= last {
+				t.Fatalf("line %d comes after line %d", line, last)
+			}
+			last = line
+		})
+		if n > last || n == 0 && last > 0 {
+			t.Fatalf("%d letters in %d lines", n, last)
+		}
+		if err != nil && !strings.HasPrefix(err.Error(), "line ") {
+			t.Fatalf("no line is named: %v", err)
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package event_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -170,6 +171,18 @@ func TestReadingGoesOnAfterALineThatIsNoEvent(t *testing.T) {
 	}
 }
 
+func TestALineThatIsTooLongIsNamed(t *testing.T) {
+	t.Parallel()
+	r := event.NewReader(strings.NewReader("{\"type\":\"a\"}\n" + strings.Repeat("x", event.MaxLine+1)))
+	var e event.Event
+	if err := r.Next(&e); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Next(&e); err == nil || err.Error() != "line 2 is longer than 32 MiB, which is the most" {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestIDsSortByTime(t *testing.T) {
 	t.Parallel()
 	last := ""
@@ -207,6 +220,35 @@ func FuzzUnmarshal(f *testing.F) {
 		again, err := back.MarshalJSON()
 		if err != nil || string(again) != string(text) {
 			t.Fatalf("%s is written as\n%s and then as\n%s, %v", src, text, again, err)
+		}
+	})
+}
+
+// FuzzReader: each line is an event or an error with its number, and one says nothing of another.
+func FuzzReader(f *testing.F) {
+	f.Add([]byte("\ufeff{\"type\":\"a\"}\r\n\n  \nnonsense\n{\"type\":\"b\"}"))
+	f.Add([]byte("{\"type\":\"a\",\n\"id\":\"1\"}\n\x00\n[]\n\r"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r := event.NewReader(bytes.NewReader(text))
+		for i, line := range bytes.Split(bytes.TrimPrefix(text, []byte("\ufeff")), []byte("\n")) {
+			if line = bytes.TrimSpace(line); len(line) == 0 {
+				continue
+			}
+			var alone, read event.Event
+			want, got := alone.UnmarshalJSON(line), r.Next(&read)
+			if r.Line() != i+1 {
+				t.Fatalf("line %d is read as line %d", i+1, r.Line())
+			}
+			if bad, ok := errors.AsType[*event.LineError](got); (want != nil) != ok || ok && (bad.Line != i+1 || bad.Err.Error() != want.Error()) || !ok && got != nil {
+				t.Fatalf("line %d: %v, and by itself: %v", i+1, got, want)
+			}
+			if want == nil && (read.Type != alone.Type || string(read.Data) != string(alone.Data)) {
+				t.Fatalf("line %d: %+v, and by itself: %+v", i+1, read, alone)
+			}
+		}
+		var rest event.Event
+		if err := r.Next(&rest); err != io.EOF {
+			t.Fatalf("at the end: %v", err)
 		}
 	})
 }

@@ -1,6 +1,9 @@
 package plan_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
 	"reflect"
 	"slices"
 	"strings"
@@ -53,6 +56,44 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	if _, err := plan.DecodeRecord([]byte("x")); err == nil {
 		t.Error("what is no record is read as one")
 	}
+}
+
+// FuzzRecord: what is read without an error is written and read again as it is.
+func FuzzRecord(f *testing.F) {
+	p := compile(f, read(f, "testdata/rules.yaml"))
+	next := compile(f, changing).State()
+	whole, err := json.Marshal(&plan.Record{Format: plan.RecordFormat, Serial: 3, Applied: p.State(), Next: &next, Stage: plan.Turned})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole)
+	f.Add([]byte(`{"format":99,"applied":null,"move":{"queue":{"arguments":{"x-max-length":1e99}}}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		if _, err := z.Write(text); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r, err := plan.DecodeRecord(packed.Bytes())
+		if err != nil {
+			return
+		}
+		r.InForce().Routed()
+		data, err := r.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := plan.DecodeRecord(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if written, err := again.Encode(); err != nil || !bytes.Equal(written, data) {
+			t.Fatalf("%v\nread  %+v\nagain %+v", err, r, again)
+		}
+	})
 }
 
 func TestADigestIsOfWhereEventsGo(t *testing.T) {
