@@ -2,12 +2,14 @@ package integration
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/eventrouter/eventrouter/amqp"
 	"github.com/eventrouter/eventrouter/integration/ledger"
 	"github.com/eventrouter/eventrouter/integration/rabbit"
+	"github.com/eventrouter/eventrouter/router"
 	"github.com/eventrouter/eventrouter/router/event"
 )
 
@@ -78,4 +80,78 @@ func poison(t *testing.T, s *rabbit.Server) {
 		t.Errorf("%d dead letters; the deadly event is among them %d times", book.At(dead), book.Times(dead, fmt.Sprint(bad)))
 	}
 	book.Balance(t, func(string) [][]string { return [][]string{{"careful", dead}, {"other"}} })
+}
+
+// greedy has a command that takes all the memory that it may have for some events, and is killed: for good, or at its first attempt.
+const greedy = `
+pipelines:
+  greedy:
+    workers: 2
+    retry: {attempts: 2, delays: [100ms]}
+    steps:
+      - exec: {command: [sh, -c, 'read event; case "$event$EVENTROUTER_ATTEMPT" in *always*|*once*1) (ulimit -v 65536; a=x; while a=$a$a; do :; done); kill -9 $$;; esac']}
+      - webhook: {url: "${RECEIVER}/greedy"}
+  other: {steps: [{webhook: {url: "${RECEIVER}/other"}}]}
+rules:
+  - {name: all, type: "#", pipelines: [greedy, other]}
+`
+
+// TestCommandsThatTakeMemoryUntilTheyAreKilled: such a command's end is a failed attempt, and nobody else's matter.
+func TestCommandsThatTakeMemoryUntilTheyAreKilled(t *testing.T) {
+	t.Parallel()
+	const (
+		count = 100
+		limit = 150 // MiB
+	)
+	s := server(t, rabbit.V4)
+	path, err := plainBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	book := ledger.New()
+	r := receiver(t, book, nil)
+	rules, p := writeRules(t, newName(), greedy)
+	defer cleanUp(t, s.URL, p)
+	exchange, _ := p.Source("")
+	run := startBinary(t, path, s.URL, rules, "RECEIVER="+r.URL)
+	b := connect(t, s.URL, nil, amqp.Options{})
+	letters := map[string]bool{} // ids
+	for i := range count {
+		id, how := fmt.Sprint(i), "never"
+		switch {
+		case i%20 == 5:
+			how, letters[id] = "always", true
+		case i%5 == 0:
+			how = "once"
+		}
+		if err := send(t.Context(), b, exchange, &event.Event{ID: id, Type: "mail.sent", Data: fmt.Appendf(nil, `{"greedy": %q}`, how)}); err != nil {
+			t.Fatal(err)
+		}
+		book.Confirmed(id)
+	}
+	waitFor(t, func() bool { return book.At("other") == count && book.At("greedy") == count-len(letters) }, func() string {
+		return fmt.Sprintf("greedy has handled %d events and other %d, of %d:\n%s", book.At("greedy"), book.At("other"), count, run.said())
+	})
+	settled(t, b, p)
+	peak := run.peak()
+	run.terminate()
+	audit(t, b, p, book)
+	dead := p.Pipeline("greedy").DeadName
+	book.Balance(t, func(id string) [][]string {
+		if letters[id] {
+			return [][]string{{dead}, {"other"}}
+		}
+		return [][]string{{"greedy"}, {"other"}}
+	})
+	if err := b.Browse(t.Context(), dead, p.Sources(), func(d *router.Delivery) bool {
+		if d.Trail.Attempts != 2 || !strings.Contains(d.Trail.Error, "signal: killed") {
+			t.Errorf("%s is dead after %d attempts: %s", d.Event.ID, d.Trail.Attempts, d.Trail.Error)
+		}
+		return true
+	}, nil); err != nil {
+		t.Error(err)
+	}
+	if book.At(dead) != len(letters) || peak > limit {
+		t.Errorf("%d dead letters, and eventrouter had %d MiB of memory; %d letters and %d MiB are allowed for", book.At(dead), peak, len(letters), limit)
+	}
 }
