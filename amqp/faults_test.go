@@ -85,7 +85,7 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("waited 20s: %s", what)
+			t.Fatalf("waited two minutes: %s", what)
 		}
 	}
 }
@@ -391,5 +391,22 @@ func TestWhatIsGivenBackAtTheEndCountsOnce(t *testing.T) {
 		if m.Headers["x-delivery-count"] != int64(1) {
 			t.Errorf("message %s: delivery count %v", m.MessageID, m.Headers["x-delivery-count"])
 		}
+	}
+}
+
+// The heartbeat in the URL counts, and not that of the options, with which it would take 15 s.
+func TestSilenceIsNoticedByTheHeartbeatInTheURL(t *testing.T) {
+	t.Parallel()
+	between := network.NewProxy(t, amqptest.Broker(t).URL())
+	var lost atomic.Int64
+	b := connect(t, between.URL+"?heartbeat=1", amqp.Options{Hooks: router.Hooks{Disconnected: func(string, error) { lost.Add(1) }}})
+	between.Silence()
+	began := time.Now()
+	waitFor(t, "nobody notices that the broker says nothing", func() bool { return lost.Load() > 0 })
+	if took := time.Since(began); took > 12*time.Second {
+		t.Errorf("it was noticed after %s", took)
+	}
+	if err := send(t.Context(), b, message("1")); err != nil {
+		t.Error(err)
 	}
 }

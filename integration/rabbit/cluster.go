@@ -19,8 +19,8 @@ import (
 	tcnetwork "github.com/testcontainers/testcontainers-go/network"
 )
 
-// Cluster is a cluster of three RabbitMQ 4 in containers. A node that cannot reach another one stops serving until it can (pause_minority), and counts
-// the others as gone when it has not heard of them for some ten seconds. How long it waits for a node that was killed is as docs/reliability.md advises.
+// Cluster is a cluster of three RabbitMQ 4 in containers. A node that cannot reach another one stops serving until it can (pause_minority). How long it waits
+// for a node that was killed is as docs/reliability.md advises.
 type Cluster struct {
 	URL   string // of all nodes, with commas between them
 	Nodes []*Server
@@ -34,11 +34,11 @@ const clusterSize = 3
 // clusters counts, so that each has names of its own.
 var clusters atomic.Int64
 
-// NewCluster starts a cluster for one test, and waits until all nodes are in it. Where there is no Docker engine the test is skipped, with the reason; in
-// CI it fails.
-func NewCluster(t testing.TB) *Cluster {
+// NewCluster starts a cluster for one test, and waits until all nodes are in it. tick is RabbitMQ's net_ticktime, in seconds: a node counts another one as gone
+// when it has not heard of it for so long, give or take a quarter. Where there is no Docker engine the test is skipped, with the reason; in CI it fails.
+func NewCluster(t testing.TB, tick int) *Cluster {
 	t.Helper()
-	c, err := startCluster(t.Context())
+	c, err := startCluster(t.Context(), tick)
 	if c != nil {
 		t.Cleanup(func() {
 			if err := c.close(); err != nil {
@@ -53,7 +53,7 @@ func NewCluster(t testing.TB) *Cluster {
 	return c
 }
 
-func startCluster(ctx context.Context) (*Cluster, error) {
+func startCluster(ctx context.Context, tick int) (*Cluster, error) {
 	engine, err := docker()
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func startCluster(ctx context.Context) (*Cluster, error) {
 	if _, err := engine.NetworkCreate(ctx, c.net, client.NetworkCreateOptions{Labels: map[string]string{owner: strconv.Itoa(os.Getpid())}}); err != nil {
 		return nil, err
 	}
-	conf := "cluster_partition_handling = pause_minority\ncluster_formation.peer_discovery_backend = classic_config\nnet_ticktime = 8\nraft.adaptive_failure_detector.poll_interval = 1000\n"
+	conf := fmt.Sprintf("cluster_partition_handling = pause_minority\ncluster_formation.peer_discovery_backend = classic_config\nnet_ticktime = %d\nraft.adaptive_failure_detector.poll_interval = 1000\n", tick)
 	for i := range clusterSize {
 		conf += fmt.Sprintf("cluster_formation.classic_config.nodes.%d = rabbit@node%d\n", i+1, i)
 	}
