@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"sync/atomic"
 
 	"github.com/eventrouter/eventrouter/router"
 )
@@ -83,6 +84,7 @@ func (b *broker) seen() (confirmed map[string]int, published []router.Message, d
 type fate struct {
 	mu    sync.Mutex
 	calls []string
+	lost  atomic.Bool // with its channel
 }
 
 func (f *fate) note(call string) error {
@@ -93,7 +95,7 @@ func (f *fate) note(call string) error {
 }
 
 func (f *fate) Ack() error     { return f.note("ack") }
-func (f *fate) Lost() bool     { return false }
+func (f *fate) Lost() bool     { return f.lost.Load() }
 func (f *fate) Requeue() error { return f.note("requeue") }
 func (f *fate) Reject() error  { return f.note("reject") }
 

@@ -25,6 +25,9 @@ type Handover struct {
 // ErrAbsent is what is in the way of a delivery that a Handover leaves as it is: what its message is for is not there, nor after the topology was declared again.
 var ErrAbsent = errors.New("it is not on the broker any more")
 
+// errLost is what is in the way of a delivery that the broker hands out again.
+var errLost = errors.New("the channel that it came by is closed: it comes again")
+
 // The waits between attempts at publishing: doubled each time, with jitter.
 const (
 	leastWait = 20 * time.Millisecond
@@ -32,7 +35,8 @@ const (
 )
 
 // Do publishes messages, which stand for the delivery, and acknowledges it when all of them are confirmed. What the broker does not
-// take is tried again for as long as ctx lives; after that the delivery goes back to its queue. A delivery that can never
+// take is tried again for as long as ctx lives; after that the delivery goes back to its queue. One whose channel is lost meanwhile comes again anyway, and is
+// given up: else it would be held, and published, once more with each connection. A delivery that can never
 // be handed over is rejected, which puts it into its queue's dead letters. In the end then is called, if it is not nil, with
 // nil after the acknowledgement, or with what was in the way.
 //
@@ -95,6 +99,11 @@ func (t *transfer) again(ctx context.Context, m Message, wait time.Duration, err
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
+	}
+	if t.delivery.Lost() {
+		defer t.pending.Done()
+		t.finish(errLost)
+		return
 	}
 	if errors.Is(err, ErrUnroutable) {
 		t.mend(ctx, failed)

@@ -86,6 +86,23 @@ func TestAFullQueueDoublesNothingInTheOthers(t *testing.T) {
 	})
 }
 
+// It comes again with another connection, and would be published once more with each.
+func TestWhatComesAgainIsGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &broker{answer: func(router.Message) error { return router.ErrRefused }}
+		h, f := &router.Handover{Broker: b}, &fate{}
+		h.Do(t.Context(), &router.Delivery{Event: anEvent, Queue: "full", Settler: f}, nil, router.Message{Key: "full", BCC: []string{"another"}})
+		time.Sleep(time.Minute)
+		f.lost.Store(true)
+		_, before, _ := b.seen()
+		h.Wait()
+		if _, after, _ := b.seen(); len(before) < 10 || len(after) > len(before) || f.is() == "ack" {
+			t.Errorf("%d messages published, and %d after the channel was lost: %q", len(before), len(after)-len(before), f.is())
+		}
+	})
+}
+
 func TestATopologyThatSomebodyTookAwayIsDeclaredAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -82,7 +82,7 @@ type Trail struct {
 	LastFailure  time.Time // milliseconds
 	NotBefore    time.Time // when it may be tried again, in milliseconds; zero: any time
 	Error        string    // of the last attempt, cut to 2 KiB; or why it is unrouted
-	Rules        []string  // that held, on a dead letter
+	Rules        []string  // that held, on a dead letter: the first of them, as many as 8 KiB hold
 }
 
 // Consumer hands out what is in queues.

@@ -139,6 +139,7 @@ type loop struct {
 	ctx      context.Context // outlives that of Run by the drain
 	handover Handover
 	routed   plan.Routed
+	messages []Message // of the event at hand
 }
 
 func (l *loop) route(d *Delivery) {
@@ -158,22 +159,33 @@ func (l *loop) route(d *Delivery) {
 		l.unrouted(d, t, noRule)
 		return
 	}
-	m := Message{Event: e, Exchange: p.Matched, Mandatory: true, Trail: Trail{Type: e.Type, Exchange: d.Exchange}}
+	m, most := Message{Event: e, Exchange: p.Matched, Mandatory: true, Trail: Trail{Type: e.Type, Exchange: d.Exchange}}, maxKeys
 	if t.leftover != nil {
-		m.Exchange = "" // the pipelines may be bound to Matched no longer
+		// The pipelines may be bound to Matched no longer. One that is being moved may miss its queue for a moment: each gets a message of its own, that comes back then.
+		m.Exchange, most = "", 0
 	}
-	fed := 0
+	fed, size := 0, 0
+	messages := l.messages[:0]
 	for _, at := range l.routed.Pipelines {
 		pipeline := &p.Pipelines[at]
 		if !t.owes(pipeline) {
 			continue // it has the event from the broker
 		}
-		if fed++; fed == 1 {
+		fed++
+		if size += len(pipeline.QueueName); m.Key == "" {
 			m.Key = pipeline.QueueName
 		} else {
 			m.BCC = append(m.BCC, pipeline.QueueName)
 		}
+		if size > most {
+			messages = append(messages, m)
+			m.Key, m.BCC, size = "", nil, 0
+		}
 	}
+	if m.Key != "" {
+		messages = append(messages, m)
+	}
+	l.messages = messages
 	if fed == 0 && t.leftover != nil && !t.had(d.Exchange, e.Type) {
 		l.unrouted(d, t, noRuleThen)
 		return
@@ -188,12 +200,11 @@ func (l *loop) route(d *Delivery) {
 			}
 		}
 	}
-	if fed == 0 {
-		l.handover.Do(l.ctx, d, then)
-		return
-	}
-	l.handover.Do(l.ctx, d, then, m)
+	l.handover.Do(l.ctx, d, then, messages...)
 }
+
+// maxKeys is how many bytes of queues' names one message has: they travel in its headers, for which a broker has a limit.
+const maxKeys = 32 << 10
 
 // owes reports whether a pipeline is to get events from here.
 func (t *task) owes(p *plan.Pipeline) bool {
