@@ -27,6 +27,7 @@ type acker struct {
 	free    bool     // the consumer is cancelled
 	first   uint64   // the tag that states[0] is of
 	states  []state  // of the deliveries handed out, in their order
+	lowest  int      // index in states of the first that is acknowledged and not sent
 	waiting int      // acknowledged, not sent
 	out     int      // handed out, not settled
 	timer   *time.Timer
@@ -103,7 +104,11 @@ func (s *settler) settle(f func(*acker) error) error {
 
 // ack notes an acknowledgement; a.mu is held.
 func (a *acker) ack(tag uint64) error {
-	a.states[tag-a.first] = stateAck
+	at := int(tag - a.first)
+	a.states[at] = stateAck
+	if a.waiting == 0 || at < a.lowest {
+		a.lowest = at
+	}
 	a.waiting++
 	if a.waiting >= a.enough {
 		return a.send()
@@ -172,7 +177,7 @@ func (a *acker) send() error {
 	}
 	a.states = a.states[:copy(a.states, a.states[run:])]
 	a.first += uint64(run)
-	for i := 0; a.waiting > 0; i++ {
+	for i := max(0, a.lowest-run); a.waiting > 0; i++ { // what lies before may be much, where a delivery is out for long
 		if a.states[i] == stateAck {
 			a.states[i] = stateDone
 			a.waiting--

@@ -48,7 +48,7 @@ func New(urls string, o Options) (*Broker, error) {
 
 // openPublisher brings the topology onto a new connection, and publishes through it until it is lost.
 func (b *Broker) openPublisher(ctx context.Context, s *session) error {
-	if err := b.topology.again(ctx, s, false); err != nil {
+	if err := b.topology.bring(ctx, s); err != nil {
 		return err
 	}
 	return b.publisher.open(s)

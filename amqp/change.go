@@ -285,13 +285,17 @@ func (k *kept) holds(ctx context.Context, s *session) (bool, error) {
 // Watch implements [router.Changer].
 func (b *Broker) Watch(ctx context.Context, exchange string, heard func([]byte)) error {
 	backoff := backoff{least: b.options.MinBackoff, most: b.options.MaxBackoff}
+	watched := false // what is refused later may be given back
 	for ctx.Err() == nil {
 		s, err := b.consume.session(ctx)
 		if err != nil {
 			return nil // ctx is over
 		}
-		err = watch(ctx, s, exchange, heard)
-		if refused(err) {
+		err = watch(ctx, s, exchange, func(record []byte) {
+			watched = true
+			heard(record)
+		})
+		if refused(err) && !watched {
 			return err
 		}
 		backoff.wait(ctx)

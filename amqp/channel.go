@@ -23,6 +23,7 @@ type publication struct {
 	sent     time.Time // to the broker
 	confirm  *amqp091.DeferredConfirmation
 	size     int64
+	headers  int  // bytes of the frame that has them
 	answered bool // done was called; the place is held until the broker answers too
 }
 
@@ -66,6 +67,9 @@ func newChannel(s *session, window int) (*channel, error) {
 // send publishes. amqp091.ErrClosed means that nothing was written; after any other error the message is not pending either.
 func (c *channel) send(pub *publication, encoded *amqp091.Publishing) error {
 	m := &pub.message
+	if err := checkHeaders(m, pub.headers, c.session.conn.Config.FrameSize); err != nil {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.over {

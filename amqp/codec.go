@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,8 +33,11 @@ const (
 	trailRules        = trailPrefix + "rules"
 )
 
-// maxError is how much of an error's text travels, in bytes.
-const maxError = 2 << 10
+// How much of an error's text and of the rules' names travels, in bytes.
+const (
+	maxError = 2 << 10
+	maxRules = 8 << 10
+)
 
 // brokers lists headers that a broker writes, and acts on or believes when they are published again.
 func brokers(name string) bool {
@@ -112,9 +116,12 @@ func encodeTrail(h amqp091.Table, t *router.Trail) {
 	}
 	put(h, trailError, text)
 	if len(t.Rules) > 0 {
-		names := make([]any, len(t.Rules))
-		for i, name := range t.Rules {
-			names[i] = name
+		names, size := make([]any, 0, len(t.Rules)), 0
+		for _, name := range t.Rules {
+			if size += len(name); size > maxRules {
+				break
+			}
+			names = append(names, name)
 		}
 		h[trailRules] = names
 	}
@@ -350,6 +357,25 @@ func checkHeader(name string, v any) error {
 	}
 	if err := (amqp091.Table{"": toWire(v)}).Validate(); err != nil {
 		return fmt.Errorf("%w: header %q: %w", router.ErrInvalid, name, err)
+	}
+	return checkInner(v)
+}
+
+// checkInner reports names in a header's value that are too long, at which the client library would give the connection up.
+func checkInner(v any) error {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, inner := range v {
+			if err := errors.Join(checkShort("header", name), checkInner(inner)); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for _, inner := range v {
+			if err := checkInner(inner); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

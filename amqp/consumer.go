@@ -20,8 +20,9 @@ const (
 // subscription is one call of Consume.
 type subscription struct {
 	router.Subscription
-	broker *Broker
-	handle func(*router.Delivery)
+	broker   *Broker
+	handle   func(*router.Delivery)
+	consumed bool // the broker has let it; what is refused later may be given back
 }
 
 // Consume implements [router.Consumer].
@@ -32,7 +33,7 @@ func (b *Broker) Consume(ctx context.Context, s router.Subscription, handle func
 	if s.Drain <= 0 {
 		s.Drain = defaultDrain
 	}
-	sub := &subscription{s, b, handle}
+	sub := &subscription{Subscription: s, broker: b, handle: handle}
 	backoff := backoff{least: b.options.MinBackoff, most: b.options.MaxBackoff}
 	for ctx.Err() == nil {
 		session, err := b.consume.session(ctx)
@@ -41,7 +42,7 @@ func (b *Broker) Consume(ctx context.Context, s router.Subscription, handle func
 		}
 		began := time.Now()
 		err = sub.run(ctx, session)
-		if err == nil || refused(err) {
+		if err == nil || refused(err) && !sub.consumed {
 			return err
 		}
 		if hook := b.options.Hooks.Problem; hook != nil && ctx.Err() == nil && b.consume.state() == nil {
@@ -108,6 +109,7 @@ func (sub *subscription) run(ctx context.Context, s *session) error {
 		return fmt.Errorf("queue %q: %w", sub.Queue, err)
 	}
 	answered()
+	sub.consumed = true
 	watching.Go(func() { w.run(watched) })
 	if sub.deliver(ctx, deliveries, w) {
 		sub.drain(ch, s, acker, deliveries)

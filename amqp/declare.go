@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -70,6 +71,7 @@ func (d *declarer) remembered() *plan.Topology {
 }
 
 // again declares once more what was declared or applied before. Where other rules have been applied since, that is an error if strict, and else a problem.
+// Queues that are there in another shape are bound nevertheless, and are an error that [shapesOnly] knows.
 func (d *declarer) again(ctx context.Context, s *session, strict bool) error {
 	d.mu.Lock()
 	t, r := d.topology, d.record
@@ -86,14 +88,51 @@ func (d *declarer) again(ctx context.Context, s *session, strict bool) error {
 			return d.superseded(strict)
 		}
 	}
-	return declare(s.conn, t)
+	if err := declareExchanges(s.conn, t.Exchanges); err != nil {
+		return err
+	}
+	shapes := declareQueues(s.conn, t.Queues)
+	if !shapesOnly(shapes) {
+		return shapes
+	}
+	return errors.Join(shapes, bind(s.conn, t.Bindings))
 }
 
-// mend declares again after something was found missing. If that fails, so will whatever needs it, with an error of its own.
-func (d *declarer) mend(s *session) {
+// bring has a new connection begin with what was declared before. A queue that somebody has made anew in another shape gets its events, and holds up no other
+// pipeline: that it differs is a problem. Anything else that cannot be declared is an error, as events published now might miss it.
+func (d *declarer) bring(ctx context.Context, s *session) error {
+	err := d.again(ctx, s, false)
+	if err != nil && shapesOnly(err) {
+		d.tell(err)
+		return nil
+	}
+	return err
+}
+
+// mend declares again after something was found missing, and reports whether all is there now.
+func (d *declarer) mend(s *session) bool {
 	d.busy.Lock()
 	defer d.busy.Unlock()
-	_ = d.again(context.Background(), s, false)
+	err := d.again(context.Background(), s, true)
+	if err != nil && !s.conn.IsClosed() {
+		d.tell(err)
+	}
+	return shapesOnly(err)
+}
+
+func (d *declarer) tell(err error) {
+	if d.problem != nil {
+		d.problem("declare again", err)
+	}
+}
+
+// shapesOnly reports whether all that an error says is that objects are there in another shape.
+func shapesOnly(err error) bool {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return !slices.ContainsFunc(joined.Unwrap(), func(e error) bool { return !shapesOnly(e) })
+	}
+	_, ok := errors.AsType[*router.ShapeError](err)
+	return ok || err == nil
 }
 
 // superseded tells that the topology that is remembered is not in force any more.
@@ -101,9 +140,7 @@ func (d *declarer) superseded(strict bool) error {
 	if strict {
 		return router.ErrSuperseded
 	}
-	if d.problem != nil {
-		d.problem("declare again", router.ErrSuperseded)
-	}
+	d.tell(router.ErrSuperseded)
 	return nil
 }
 

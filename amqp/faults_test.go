@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	amqp091 "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/goleak"
 
 	"github.com/eventrouter/eventrouter/amqp"
@@ -217,9 +218,7 @@ func TestAnotherURLIsTried(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := connect(t, url+","+server.URL(), amqp.Options{})
-	if err := send(t.Context(), b, message("1")); err != nil {
-		t.Error(err)
-	}
+	waitFor(t, "nothing can be published again", func() bool { return send(t.Context(), b, message("1")) == nil })
 }
 
 func TestNoConnectionSaysWhyAndHidesThePassword(t *testing.T) {
@@ -406,7 +405,38 @@ func TestSilenceIsNoticedByTheHeartbeatInTheURL(t *testing.T) {
 	if took := time.Since(began); took > 12*time.Second {
 		t.Errorf("it was noticed after %s", took)
 	}
-	if err := send(t.Context(), b, message("1")); err != nil {
-		t.Error(err)
+	waitFor(t, "nothing can be published again", func() bool { return send(t.Context(), b, message("1")) == nil })
+}
+
+// What an operator has made anew in another shape is bound again and told of, and holds up nobody when the connections are made anew.
+func TestAQueueInAnotherShapeHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	server := amqptest.Broker(t)
+	between := network.NewProxy(t, server.URL())
+	var told atomic.Int64
+	b := connect(t, between.URL, amqp.Options{Hooks: router.Hooks{Problem: func(where string, err error) {
+		if shape, ok := errors.AsType[*router.ShapeError](err); ok && where == "declare again" && shape.Name == queue {
+			told.Add(1)
+		}
+	}}})
+	conn, err := amqp091.Dial(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.QueueDeclare(queue, true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	between.Reset()
+	waitFor(t, "nothing can be published again", func() bool { return send(t.Context(), b, message("1")) == nil })
+	if n := len(server.Messages("/", queue)); n != 1 || told.Load() == 0 {
+		t.Errorf("the queue has %d messages, and its shape was told of %d times", n, told.Load())
 	}
 }

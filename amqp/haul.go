@@ -102,8 +102,13 @@ func (m *mover) run(ctx context.Context) error {
 	}
 }
 
-// finish deletes the queue, and hands over what it delivered before it was deleted.
+// finishFor is how long what a deleted queue had delivered last may take to be handed over.
+const finishFor = 30 * time.Second
+
+// finish deletes the queue, and hands over what it delivered before it was deleted: that is nowhere else then, so that it does not end with ctx.
 func (m *mover) finish(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishFor)
+	defer cancel()
 	if err := m.lock.DeleteQueue(ctx, m.haul.From); err != nil {
 		return err
 	}

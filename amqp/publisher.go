@@ -86,6 +86,7 @@ func (p *publisher) enter(pub *publication) error {
 		p.count.Release(1)
 	}
 	encoded := encode(&pub.message)
+	pub.headers = headerFrame(&encoded)
 	for {
 		c, err := p.channel(pub.ctx)
 		if err == nil {
@@ -183,12 +184,12 @@ func (p *publisher) serve(s *session, c *channel) {
 	reason := c.follow()
 	p.drop(c)
 	missing := p.missing(reason)
+	if missing != "" && !p.topology.mend(s) {
+		missing = "" // it stays away, as where other rules have been applied since
+	}
 	c.fail(reason, missing)
 	if s.conn.IsClosed() {
 		return
-	}
-	if missing != "" {
-		p.topology.mend(s)
 	}
 	if err := p.openChannel(s); err != nil {
 		s.raw.abort() // the supervisor dials again

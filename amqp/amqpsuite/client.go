@@ -31,6 +31,7 @@ func Client(t *testing.T, url string) {
 		{"a confirm says what became of its own message", confirmsAreTold},
 		{"a message over the broker's size is told, and others go on", tooLargeIsTold},
 		{"what cannot be on the wire is refused before it closes the connection", invalidIsRefused},
+		{"headers as large as the broker takes them, and no larger", headersUpToALimit},
 		{"an exchange that is not there is told", noExchangeIsTold},
 		{"an exchange that somebody deleted comes back", deletedExchangeComesBack},
 		{"one message for several queues, of which none sees the others", blindCopies},
@@ -319,11 +320,46 @@ func invalidIsRefused(t *testing.T, c *client) {
 		"blind copy":  func(m *router.Message) { m.BCC = []string{strings.Repeat("x", 256)} },
 		"header name": func(m *router.Message) { m.Event.Headers = map[string]any{strings.Repeat("x", 256): 1} },
 		"header type": func(m *router.Message) { m.Event.Headers = map[string]any{"x": struct{}{}} },
+		"inner name": func(m *router.Message) {
+			m.Event.Headers = map[string]any{"x": []any{map[string]any{strings.Repeat("x", 256): 1}}}
+		},
 	} {
 		m := c.message("x")
 		change(&m)
 		if err := c.send(m); !errors.Is(err, router.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := c.Connected(); err != nil {
+		t.Errorf("the connection is gone: %v", err)
+	}
+}
+
+// What comes from a publisher may have headers of half a frame, so that there is room for our own notes later.
+func headersUpToALimit(t *testing.T, c *client) {
+	c.declare(quorum())
+	for name, trail := range map[string]router.Trail{"from a publisher": {}, "on its way": {Type: "t", Error: "status 404", Rules: []string{"a", "b"}}} {
+		attempt := func(size int) error {
+			m := c.message("x")
+			m.Event.Attributes = map[string]any{"tenant": strings.Repeat("x", size/2)}
+			m.Event.Headers = map[string]any{"n": int64(1), "list": []any{"a", 1.5, true, []byte("xy"), map[string]any{"filler": strings.Repeat("x", size-size/2)}}}
+			m.Trail = trail
+			return c.send(m)
+		}
+		least, most := 1000, 200_000 // what is taken, and what is not
+		for most-least > 1 {
+			size := (least + most) / 2
+			switch err := attempt(size); {
+			case err == nil:
+				least = size
+			case errors.Is(err, router.ErrInvalid):
+				most = size
+			default:
+				t.Fatalf("%s, %d bytes: %v", name, size, err)
+			}
+		}
+		if limit := map[bool]int{true: 131072 / 2, false: 131072}[trail.Type == ""]; least < limit-500 || least > limit {
+			t.Errorf("%s: %d bytes are taken; about %d should be", name, least, limit)
 		}
 	}
 	if err := c.Connected(); err != nil {
