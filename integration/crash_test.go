@@ -61,9 +61,15 @@ func TestNothingIsLostWhenTheBrokerIsKilled(t *testing.T) {
 	b := connect(t, s.URL, nil, amqp.Options{MaxBackoff: 200 * time.Millisecond})
 	handle := func(pipeline string) pipelines.Handler {
 		return func(_ context.Context, e event.Event) error {
-			if pipeline == "fragile" && rand.IntN(3) == 0 {
-				book.Note(e.ID, "failed at fragile")
-				return fmt.Errorf("by chance")
+			if pipeline == "fragile" {
+				switch rand.IntN(6) {
+				case 0:
+					book.Note(e.ID, "failed at fragile")
+					return fmt.Errorf("by chance")
+				case 1:
+					book.Note(e.ID, "panicked at fragile")
+					panic("by chance")
+				}
 			}
 			book.Seen(pipeline, e.ID)
 			return nil

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
+	"go.uber.org/goleak"
 
 	"github.com/eventrouter/eventrouter/amqp"
 	"github.com/eventrouter/eventrouter/integration/rabbit"
@@ -50,7 +51,39 @@ func run(m *testing.M) int {
 		}
 		return true
 	})
-	return m.Run()
+	code := m.Run()
+	if left := leftBehind(); code == 0 && left != "" {
+		fmt.Fprintf(os.Stderr, "goroutines of the product are left after all tests:\n%s\n", left)
+		return 1
+	}
+	return code
+}
+
+// leftBehind are the goroutines of the product that do not end, once all that the tests have started is stopped. Those of the Docker client are not its matter.
+func leftBehind() string {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
+		err := goleak.Find()
+		if err == nil {
+			return ""
+		}
+		var ours []string
+		for stack := range strings.SplitSeq(err.Error(), "\n\n") {
+			for _, name := range []string{"amqp", "router", "pipelines", "management"} {
+				if strings.Contains(stack, "github.com/eventrouter/eventrouter/"+name) {
+					ours = append(ours, stack)
+					break
+				}
+			}
+		}
+		if len(ours) == 0 {
+			return ""
+		}
+		if time.Now().After(deadline) {
+			return strings.Join(ours, "\n\n")
+		}
+	}
 }
 
 // server returns the shared RabbitMQ of a version.

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
@@ -311,6 +312,7 @@ func TestNothingIsLostWhenEventrouterIsKilled(t *testing.T) {
 	for range 5 {
 		before := book.At("all")
 		waitFor(t, func() bool { return book.At("all") > before+50 }, func() string { return "nothing is handled any more:\n" + run.said() })
+		<-time.After(rand.N(200 * time.Millisecond)) // at any moment, and not right after an event is done
 		if err := run.cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
@@ -35,6 +36,18 @@ var faultsUnderLoad = []struct {
 		r.control("stop_app")
 		r.control("start_app")
 	}},
+	{"the broker is killed", false, func(t *testing.T, r *rig) {
+		waitFor(t, func() bool { return time.Since(r.declared) > settling }, func() string { return "the queues are too young" })
+		r.book.Mark("the broker is to be killed")
+		if err := r.server.Kill(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.book.Mark("the broker is dead")
+		if err := r.server.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.book.Mark("the broker is back")
+	}},
 	{"the broker's disk is nearly full for a while", false, func(t *testing.T, r *rig) {
 		r.control("set_disk_free_limit", "1000000000000000")
 		isBlocked(t, r)
@@ -46,6 +59,15 @@ var faultsUnderLoad = []struct {
 		r.control("set_vm_memory_high_watermark", "0.6")
 	}},
 	{"eventrouter is killed", false, func(t *testing.T, r *rig) { r.kill() }},
+	{"one of two eventrouters is killed", false, func(t *testing.T, r *rig) {
+		another := startProcess(t, r.url, r.rules, r.env...)
+		r.goesOn(100)
+		r.book.Mark("the second eventrouter is killed")
+		if err := another.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = another.wait() // it says that it was killed
+	}},
 	{"eventrouter is asked to end", false, func(t *testing.T, r *rig) {
 		r.book.Mark("SIGTERM")
 		if err := r.process.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -82,6 +104,21 @@ var faultsUnderLoad = []struct {
 			func() string { return "the queue does not come back:\n" + r.process.said() })
 		r.resume()
 	}},
+	{"a queue is made anew in another shape", false, func(t *testing.T, r *rig) {
+		r.pause()
+		queue := r.plan.Pipeline("large").QueueName
+		waitFor(t, func() bool { return madeAnew(t, r.server.URL, queue) }, func() string { return "eventrouter is faster each time" })
+		r.network.Reset()
+		r.resume()
+		r.flows()
+		r.pause()
+		direct(t, r.server.URL, func(ch *amqp091.Channel) error {
+			_, err := ch.QueueDelete(queue, false, false, false)
+			return err
+		})
+		waitFor(t, func() bool { return consumers(t, r.server.URL, queue) > 0 }, func() string { return "the queue does not come back:\n" + r.process.said() })
+		r.resume()
+	}},
 	{"an exchange is deleted", false, func(t *testing.T, r *rig) {
 		// The first event brings it back, with its bindings. Others wait until then: while bindings are missing, the broker confirms what fewer pipelines get.
 		r.pause()
@@ -109,6 +146,13 @@ var faultsUnderLoad = []struct {
 		waitFor(t, func() bool { return strings.Contains(r.process.said(), "refused the user name or password") },
 			func() string { return "it does not say why:\n" + r.process.said() })
 		r.control("change_password", "rig", "secret")
+	}},
+	{"the user may not read for a while", true, func(t *testing.T, r *rig) {
+		r.control("set_permissions", "rig", ".*", ".*", "^$")
+		r.network.Reset()
+		waitFor(t, func() bool { return strings.Contains(r.process.said(), "ACCESS_REFUSED") },
+			func() string { return "it does not say why:\n" + r.process.said() })
+		r.control("set_permissions", "rig", ".*", ".*", ".*")
 	}},
 	{"the user may not enter the virtual host", true, func(t *testing.T, r *rig) {
 		r.control("clear_permissions", "rig")
@@ -139,6 +183,25 @@ func TestNothingIsLostUnderFaults(t *testing.T) {
 			r.balance()
 		})
 	}
+}
+
+// madeAnew has a queue deleted and declared in another shape, as an operator may do. It fails where eventrouter has declared it in between.
+func madeAnew(t *testing.T, url, queue string) bool {
+	t.Helper()
+	conn, err := amqp091.Dial(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
+		t.Fatal(err)
+	}
+	_, err = ch.QueueDeclare(queue, true, false, false, false, nil)
+	return err == nil
 }
 
 // isBlocked waits until the alarm holds publishers back, and the router has been told.
