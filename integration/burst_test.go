@@ -78,7 +78,7 @@ func TestABurstOfWebhooksWhileTheBrokerIsKilled(t *testing.T) {
 		t.Errorf("%d of %d were accepted", book.Total(), count)
 	}
 	t.Logf("%d events over %d connections in %s, %d times sent again, eventrouter had %d MiB", count, clients, took.Round(time.Second/10), again.Load(), peak)
-	book.Balance(t, func(id string) [][]string {
+	book.BalanceExactly(t, func(id string) [][]string {
 		var i int
 		if _, err := fmt.Sscan(id, &i); err != nil {
 			t.Fatal(err)

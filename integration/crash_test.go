@@ -147,7 +147,7 @@ func TestNothingIsLostWhenTheBrokerIsKilled(t *testing.T) {
 		t.Error(err)
 	}
 	audit(t, b, p, book)
-	book.Balance(t, places)
+	book.BalanceExactly(t, places)
 }
 
 // givenUp is added to a pipeline's name for where its events are seen that it says it has sent to its dead letters.

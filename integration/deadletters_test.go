@@ -284,5 +284,5 @@ func (l *letters) replayed() {
 		book.Confirmed(fmt.Sprint(i))
 	}
 	audit(l.t, l.broker, l.plan, book)
-	book.Balance(l.t, func(string) [][]string { return [][]string{{all.QueueName}} })
+	book.BalanceExactly(l.t, func(string) [][]string { return [][]string{{all.QueueName}} })
 }

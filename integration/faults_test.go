@@ -90,7 +90,7 @@ func connectionsClosed(t *testing.T, s *rabbit.Server) {
 		t.Error(err)
 	}
 	audit(t, b, p, book)
-	book.Balance(t, func(id string) [][]string {
+	book.BalanceExactly(t, func(id string) [][]string {
 		e, _ := events.Load(id)
 		return belongs(p, exchange, e.(*event.Event))
 	})
@@ -184,7 +184,7 @@ func blocked(t *testing.T, s *rabbit.Server) {
 	peak := run.peak()
 	run.terminate()
 	audit(t, b, p, book)
-	book.Balance(t, func(string) [][]string { return [][]string{{"all"}} })
+	book.BalanceExactly(t, func(string) [][]string { return [][]string{{"all"}} })
 	if peak > limit {
 		t.Errorf("eventrouter had %d MiB of memory; %d MiB are allowed for", peak, limit)
 	} else {
@@ -272,7 +272,7 @@ rules: [{name: all, match: {data: {n: [{exists: true}]}}, pipelines: [all]}]
 		t.Errorf("ended with %v:\n%s", err, run.said())
 	}
 	audit(t, b, p, book)
-	book.Balance(t, func(string) [][]string { return [][]string{{"all", p.Pipelines[0].QueueName}} })
+	book.BalanceExactly(t, func(string) [][]string { return [][]string{{"all", p.Pipelines[0].QueueName}} })
 	if peak > limit {
 		t.Errorf("eventrouter had %d MiB of memory; %d MiB are allowed for", peak, limit)
 	} else {

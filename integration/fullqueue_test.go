@@ -91,7 +91,7 @@ func TestAFullMatchQueueSlowsPublishersDown(t *testing.T) {
 	settled(t, p.outside, compiled)
 	p.run.terminate()
 	audit(t, p.outside, compiled, p.book)
-	p.book.Balance(t, func(string) [][]string { return [][]string{{"ledger"}} })
+	p.book.BalanceExactly(t, func(string) [][]string { return [][]string{{"ledger"}} })
 }
 
 // pressed is a router whose queues are full, and what presses on it.
@@ -167,7 +167,7 @@ func fullQueues(t *testing.T, s *rabbit.Server) {
 	settled(t, p.outside, compiled)
 	p.run.terminate()
 	audit(t, p.outside, compiled, p.book)
-	p.book.Balance(t, func(id string) [][]string {
+	p.book.BalanceExactly(t, func(id string) [][]string {
 		switch {
 		case strings.HasPrefix(id, "invoice"):
 			return [][]string{{"ledger"}}
@@ -363,7 +363,7 @@ rules:
 	settled(t, b, p)
 	run.terminate()
 	audit(t, b, p, book)
-	book.Balance(t, func(id string) [][]string {
+	book.BalanceExactly(t, func(id string) [][]string {
 		if id == "mail" {
 			return [][]string{{"other"}}
 		}

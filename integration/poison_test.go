@@ -79,7 +79,7 @@ func poison(t *testing.T, s *rabbit.Server) {
 	if book.At(dead) != 1 || book.Times(dead, fmt.Sprint(bad)) != 1 || book.Times("careful", fmt.Sprint(bad)) != 0 {
 		t.Errorf("%d dead letters; the deadly event is among them %d times", book.At(dead), book.Times(dead, fmt.Sprint(bad)))
 	}
-	book.Balance(t, func(string) [][]string { return [][]string{{"careful", dead}, {"other"}} })
+	book.BalanceExactly(t, func(string) [][]string { return [][]string{{"careful", dead}, {"other"}} })
 }
 
 // greedy has a command that takes all the memory that it may have for some events, and is killed: for good, or at its first attempt.
@@ -137,7 +137,7 @@ func TestCommandsThatTakeMemoryUntilTheyAreKilled(t *testing.T) {
 	run.terminate()
 	audit(t, b, p, book)
 	dead := p.Pipeline("greedy").DeadName
-	book.Balance(t, func(id string) [][]string {
+	book.BalanceExactly(t, func(id string) [][]string {
 		if letters[id] {
 			return [][]string{{dead}, {"other"}}
 		}

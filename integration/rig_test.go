@@ -273,7 +273,7 @@ func (r *rig) balance() {
 	settled(r.t, r.outside, r.plan)
 	r.process.terminate()
 	audit(r.t, r.outside, r.plan, r.book)
-	r.book.Balance(r.t, places)
+	r.book.BalanceExactly(r.t, places)
 }
 
 // saidOf are the lines of eventrouter's log about an event.

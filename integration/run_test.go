@@ -111,7 +111,7 @@ func everyWayIn(t *testing.T, s *rabbit.Server) {
 	run.terminate()
 	audit(t, b, p, book)
 	want := map[string]int{}
-	book.Balance(t, func(id string) [][]string {
+	book.BalanceExactly(t, func(id string) [][]string {
 		places := belongs(p, exchange, events[id])
 		for _, place := range places {
 			want[place[0]]++
@@ -156,7 +156,7 @@ func TestAThousandWebhooksAtOnce(t *testing.T) {
 	settled(t, b, p)
 	run.terminate()
 	audit(t, b, p, book)
-	book.Balance(t, func(id string) [][]string { return belongs(p, exchange, events[id]) })
+	book.BalanceExactly(t, func(id string) [][]string { return belongs(p, exchange, events[id]) })
 	if book.Total() != 1000 || book.At("all") != 1000 {
 		t.Errorf("%d were confirmed and %d handled, of 1000", book.Total(), book.At("all"))
 	}
@@ -207,7 +207,7 @@ func TestSIGTERMWithEventsInHand(t *testing.T) {
 		t.Errorf("%d events were handled; 4 were in hand", n)
 	}
 	audit(t, b, p, book)
-	book.Balance(t, func(id string) [][]string {
+	book.BalanceExactly(t, func(id string) [][]string {
 		places := belongs(p, exchange, events[id])
 		for i := range places {
 			places[i] = append(places[i], p.Pipeline(places[i][0]).QueueName, p.Match)
@@ -274,7 +274,7 @@ func TestDeadLettersAreReplayedToTheirOwnPipeline(t *testing.T) {
 	if book.At("all") != before {
 		t.Errorf("the replay reached another pipeline: %d events, before %d", book.At("all"), before)
 	}
-	book.Balance(t, func(string) [][]string { return [][]string{{"all"}, {"large"}} })
+	book.BalanceExactly(t, func(string) [][]string { return [][]string{{"all"}, {"large"}} })
 }
 
 // TestNothingIsLostWhenEventrouterIsKilled kills the process again and again at any moment under load, and keeps books.
@@ -324,7 +324,7 @@ func TestNothingIsLostWhenEventrouterIsKilled(t *testing.T) {
 	settled(t, b, p)
 	run.terminate()
 	audit(t, b, p, book)
-	book.Balance(t, func(id string) [][]string {
+	book.BalanceExactly(t, func(id string) [][]string {
 		mu.Lock()
 		defer mu.Unlock()
 		return belongs(p, exchange, events[id])

@@ -103,7 +103,7 @@ rules: [{name: all, type: "order.#", pipelines: [all]}]
 	settled(t, b, p)
 	run.terminate()
 	audit(t, b, p, book)
-	book.Balance(t, func(string) [][]string { return [][]string{{"all"}} })
+	book.BalanceExactly(t, func(string) [][]string { return [][]string{{"all"}} })
 	if n := book.At(p.Unrouted); n != 0 {
 		t.Errorf("%d events are unrouted still", n)
 	}

@@ -45,8 +45,8 @@ func (b *Book) Seen(place, id string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.entries[id] = append(b.entries[id], entry{time.Now(), "seen at " + place})
-	key := place + "\x00" + id
-	if b.counts[key]++; b.counts[key] == 1 {
+	at := key(place, id)
+	if b.counts[at]++; b.counts[at] == 1 {
 		b.distinct[place]++
 	}
 }
@@ -94,7 +94,7 @@ func (b *Book) Has(id string, places []string) bool {
 }
 
 func (b *Book) seen(id string, places []string) bool {
-	return slices.ContainsFunc(places, func(place string) bool { return b.counts[place+"\x00"+id] > 0 })
+	return slices.ContainsFunc(places, func(place string) bool { return b.counts[key(place, id)] > 0 })
 }
 
 // History is what happened to an event, a line each, and besides it what was marked from a little before it was confirmed on.
@@ -107,15 +107,31 @@ func (b *Book) History(id string) string {
 // maxListed is how many missing events are listed with their histories.
 const maxListed = 5
 
-// Balance fails the test for each confirmed event that was not seen at any of the places that stand for where it belongs. belongs gives these for an event: each of them is a list of
-// places of which one is enough, such as a pipeline and its dead letters. It reports how many events were doubled where.
+// Balance fails the test for each confirmed event that was not seen at any of the places that stand for where it belongs. belongs gives these for an event:
+// each of them is a list of places of which one is enough, such as a pipeline and its dead letters. It reports how many events were doubled where, and the
+// history of the one that was seen most often.
 func (b *Book) Balance(t testing.TB, belongs func(id string) [][]string) {
+	t.Helper()
+	b.balance(t, belongs, false)
+}
+
+// BalanceExactly is Balance, and fails the test also for each confirmed event that was seen where only others belong.
+func (b *Book) BalanceExactly(t testing.TB, belongs func(id string) [][]string) {
+	t.Helper()
+	b.balance(t, belongs, true)
+}
+
+func (b *Book) balance(t testing.TB, belongs func(id string) [][]string, exactly bool) {
 	t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	missing := 0
+	missing, stray := 0, 0
+	wanted, known := map[string]bool{}, map[string]bool{} // by place and id, and by place
 	for _, id := range slices.Sorted(maps.Keys(b.confirmed)) {
 		for _, places := range belongs(id) {
+			for _, place := range places {
+				wanted[key(place, id)], known[place] = true, true
+			}
 			if b.seen(id, places) {
 				continue
 			}
@@ -124,24 +140,37 @@ func (b *Book) Balance(t testing.TB, belongs func(id string) [][]string) {
 			}
 		}
 	}
-	if missing > maxListed {
-		t.Errorf("and %d more are missing", missing-maxListed)
-	}
-	doubled := map[string]int{}
-	for key, n := range b.counts {
+	doubled, most := map[string]int{}, ""
+	for at, n := range b.counts {
+		place, id, _ := strings.Cut(at, "\x00")
+		if _, confirmed := b.confirmed[id]; exactly && confirmed && known[place] && !wanted[at] {
+			if stray++; stray <= maxListed {
+				t.Errorf("event %s was seen at %s, where no rule wants it; its history:\n%s", id, place, b.history(id))
+			}
+		}
 		if n > 1 {
-			place, _, _ := strings.Cut(key, "\x00")
 			doubled[place]++
+			if n > b.counts[most] {
+				most = at
+			}
 		}
 	}
+	if more := max(0, missing-maxListed) + max(0, stray-maxListed); more > 0 {
+		t.Errorf("and %d more are missing or astray", more)
+	}
 	t.Logf("%d confirmed, %d missing; seen %v; more than once %v", len(b.confirmed), missing, b.distinct, doubled)
+	if place, id, ok := strings.Cut(most, "\x00"); ok {
+		t.Logf("most often: event %s, %d times at %s; its history:\n%s", id, b.counts[most], place, b.history(id))
+	}
 }
+
+func key(place, id string) string { return place + "\x00" + id }
 
 // Times is how often an event was seen at a place.
 func (b *Book) Times(place, id string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.counts[place+"\x00"+id]
+	return b.counts[key(place, id)]
 }
 
 // Once fails the test for each event that was seen more than once at a place, or at a place where it may not be.
@@ -150,10 +179,10 @@ func (b *Book) Once(t testing.TB, may func(place, id string) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	wrong := 0
-	for _, key := range slices.Sorted(maps.Keys(b.counts)) {
-		place, id, _ := strings.Cut(key, "\x00")
+	for _, at := range slices.Sorted(maps.Keys(b.counts)) {
+		place, id, _ := strings.Cut(at, "\x00")
 		allowed := may(place, id)
-		if n := b.counts[key]; n > 1 || !allowed {
+		if n := b.counts[at]; n > 1 || !allowed {
 			if wrong++; wrong <= maxListed {
 				t.Errorf("event %s was seen %d times at %s, where it may be: %v; its history:\n%s", id, n, place, allowed, b.history(id))
 			}
