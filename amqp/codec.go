@@ -266,11 +266,11 @@ func decodeTrail(t *router.Trail, name string, v any) {
 	case trailAttempts:
 		t.Attempts = int(max(0, number))
 	case trailFirstFailure:
-		t.FirstFailure = time.UnixMilli(number)
+		t.FirstFailure = decodeTime(v)
 	case trailLastFailure:
-		t.LastFailure = time.UnixMilli(number)
+		t.LastFailure = decodeTime(v)
 	case trailNotBefore:
-		t.NotBefore = time.UnixMilli(number)
+		t.NotBefore = decodeTime(v)
 	case trailError:
 		t.Error = text
 	case trailRules:
@@ -283,6 +283,18 @@ func decodeTrail(t *router.Trail, name string, v any) {
 	}
 }
 
+// decodeTime reads milliseconds. What is no time that can be written again is none, and not the beginning of time.
+func decodeTime(v any) time.Time {
+	number, _ := v.(int64)
+	if t := time.UnixMilli(number); number > 0 && writable(t) {
+		return t
+	}
+	return time.Time{}
+}
+
+// writable reports whether RFC 3339 has the time.
+func writable(t time.Time) bool { return t.Year() >= 0 && t.Year() <= 9999 }
+
 // decodeDeaths reads x-death, newest first: why the broker moved the message last, and where it was published first.
 func decodeDeaths(out *router.Delivery, v any) {
 	deaths, _ := v.([]any)
@@ -291,6 +303,7 @@ func decodeDeaths(out *router.Delivery, v any) {
 	}
 	if newest, ok := deaths[0].(amqp091.Table); ok {
 		out.Deaths, _ = newest["reason"].(string)
+		out.Died, _ = newest["time"].(time.Time)
 	}
 	if oldest, ok := deaths[len(deaths)-1].(amqp091.Table); ok {
 		if exchange, ok := oldest["exchange"].(string); ok {

@@ -33,8 +33,8 @@ func (k *keptFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&k.kind, "type", "", "only events of this type: a topic pattern, such as order.*")
 	flags.StringVar(&k.text, "error", "", "only those whose error has this text in it")
 	flags.StringVar(&k.rule, "rule", "", "only those for which this rule held")
-	flags.DurationVar(&k.older, "older", 0, "only those that failed at least so long ago, such as 30m")
-	flags.DurationVar(&k.newer, "newer", 0, "only those that failed at most so long ago")
+	flags.DurationVar(&k.older, "older", 0, "only those that failed, or were put aside, at least so long ago, such as 30m; an event that no rule has the type of has no time, and is not picked")
+	flags.DurationVar(&k.newer, "newer", 0, "only those that failed, or were put aside, at most so long ago; as with --older")
 	scope(cmd, "filter", "id", "type", "error", "rule", "older", "newer")
 	k.rules.add(cmd)
 	k.broker.add(cmd, "the one on "+defaultListen)
@@ -178,7 +178,10 @@ func shownOf(l *dead.Letter) shownLetter {
 		Attempts: l.Trail.Attempts, Rules: l.Trail.Rules,
 	}
 	if !l.Trail.FirstFailure.IsZero() {
-		s.FirstFailure, s.LastFailure = &l.Trail.FirstFailure, &l.Trail.LastFailure
+		s.FirstFailure = &l.Trail.FirstFailure
+	}
+	if !l.Trail.LastFailure.IsZero() {
+		s.LastFailure = &l.Trail.LastFailure
 	}
 	return s
 }

@@ -48,10 +48,10 @@ func Unrouted(b router.Broker, p *plan.Plan) *Box {
 // Letter is an event that was kept aside, and why.
 type Letter struct {
 	Event    *router.Event
-	Pipeline string // whose dead letter it is; empty where no rule wanted it
-	Exchange string // that it was first published to
-	Trail    router.Trail
-	Deaths   string // why the broker itself put it here, if it did
+	Pipeline string       // whose dead letter it is; empty where no rule wanted it
+	Exchange string       // that it was first published to
+	Trail    router.Trail // its LastFailure is also the time at which the broker put it here; zero where nobody knows when it came
+	Deaths   string       // why the broker itself put it here, if it did
 }
 
 // Reason is why the event was kept aside, in words.
@@ -70,7 +70,11 @@ func (l *Letter) Reason() string {
 }
 
 func (b *Box) letter(d *router.Delivery) Letter {
-	return Letter{Event: d.Event, Pipeline: b.pipeline, Exchange: d.Exchange, Trail: d.Trail, Deaths: d.Deaths}
+	l := Letter{Event: d.Event, Pipeline: b.pipeline, Exchange: d.Exchange, Trail: d.Trail, Deaths: d.Deaths}
+	if d.Died.After(l.Trail.LastFailure) {
+		l.Trail.LastFailure = d.Died
+	}
+	return l
 }
 
 // Message puts a letter into the box once more, as one that was taken out of it by [Box.Each] before.
@@ -92,8 +96,8 @@ type Filter struct {
 	Type  string        // topic pattern of the event's type, as in rules; empty: any
 	Error string        // a part of the reason, in any case
 	Rule  string        // name of a rule that held
-	Older time.Duration // last failure at least so long ago
-	Newer time.Duration // last failure at most so long ago
+	Older time.Duration // last failure at least so long ago; a letter without a time is not picked
+	Newer time.Duration // last failure at most so long ago; likewise
 }
 
 func (f *Filter) picks(l *Letter) bool {
@@ -103,8 +107,9 @@ func (f *Filter) picks(l *Letter) bool {
 	case f.Type != "" && !topic.Match(f.Type, l.Event.Type):
 	case f.Error != "" && !strings.Contains(strings.ToLower(l.Reason()), strings.ToLower(f.Error)):
 	case f.Rule != "" && !slices.Contains(l.Trail.Rules, f.Rule):
+	case (f.Older > 0 || f.Newer > 0) && l.Trail.LastFailure.IsZero(): // it may have come a second ago
 	case f.Older > 0 && age < f.Older:
-	case f.Newer > 0 && (l.Trail.LastFailure.IsZero() || age > f.Newer):
+	case f.Newer > 0 && age > f.Newer:
 	default:
 		return true
 	}
