@@ -171,7 +171,8 @@ func decimal(d amqp091.Decimal) float64 {
 	return f
 }
 
-// decode reads a delivery. A trail on a message that came straight from one of sources is not ours, and left out.
+// decode reads a delivery. A trail on a message that came straight from one of sources is not ours, and left out; nor is what such a message says of its deaths: whoever published it may have
+// had it from a dead-letter queue of his own, or may lie.
 // An event without an id gets one, so that all who handle it further on call it alike.
 func decode(d *amqp091.Delivery, sources []string) *router.Delivery {
 	e := &event.Event{
@@ -194,8 +195,6 @@ func decode(d *amqp091.Delivery, sources []string) *router.Delivery {
 			if ours {
 				decodeTrail(&out.Trail, name, v)
 			}
-		case name == "x-death":
-			decodeDeaths(out, v)
 		case brokers(name):
 		default:
 			if e.Headers == nil {
@@ -203,6 +202,9 @@ func decode(d *amqp091.Delivery, sources []string) *router.Delivery {
 			}
 			e.Headers[name] = fromWire(v)
 		}
+	}
+	if ours {
+		decodeDeaths(out, d.Headers["x-death"], sources)
 	}
 	if out.Trail.Exchange != "" {
 		out.Exchange = out.Trail.Exchange
@@ -295,24 +297,36 @@ func decodeTime(v any) time.Time {
 // writable reports whether RFC 3339 has the time.
 func writable(t time.Time) bool { return t.Year() >= 0 && t.Year() <= 9999 }
 
-// decodeDeaths reads x-death, newest first: why the broker moved the message last, and where it was published first.
-func decodeDeaths(out *router.Delivery, v any) {
+// decodeDeaths reads x-death, newest first: why the broker moved the message last, and where it was published before it came to a queue of ours. That is the newest exchange of sources, as
+// deaths behind it are of queues that it was in before it was published there; where there is none, the oldest exchange.
+func decodeDeaths(out *router.Delivery, v any, sources []string) {
 	deaths, _ := v.([]any)
-	if len(deaths) == 0 {
-		return
-	}
-	if newest, ok := deaths[0].(amqp091.Table); ok {
-		out.Deaths, _ = newest["reason"].(string)
-		out.Died, _ = newest["time"].(time.Time)
-	}
-	if oldest, ok := deaths[len(deaths)-1].(amqp091.Table); ok {
-		if exchange, ok := oldest["exchange"].(string); ok {
+	for i, v := range deaths {
+		death, ok := v.(amqp091.Table)
+		if !ok {
+			continue
+		}
+		if i == 0 {
+			out.Deaths, _ = death["reason"].(string)
+			if at, ok := death["time"].(time.Time); ok && writable(at) {
+				out.Died = at
+			}
+		}
+		exchange, ok := death["exchange"].(string)
+		source := slices.Contains(sources, exchange)
+		if !source && i < len(deaths)-1 {
+			continue
+		}
+		if ok {
 			out.Exchange = exchange
 		}
-		if keys, _ := oldest["routing-keys"].([]any); len(keys) > 0 {
+		if keys, _ := death["routing-keys"].([]any); len(keys) > 0 {
 			if key, ok := keys[0].(string); ok {
 				out.Event.Type = key
 			}
+		}
+		if source {
+			return
 		}
 	}
 }

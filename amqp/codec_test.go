@@ -58,6 +58,20 @@ func anyValue(depth int) *rapid.Generator[any] {
 	})
 }
 
+// anyDeaths draws what x-death is like.
+func anyDeaths() *rapid.Generator[any] {
+	return rapid.Custom(func(t *rapid.T) any {
+		text := rapid.SampledFrom([]string{"", "events", "forged", "expired"})
+		var deaths []any
+		for range rapid.IntRange(0, 3).Draw(t, "deaths") {
+			deaths = append(deaths, amqp091.Table{
+				"reason": text.Draw(t, "reason"), "exchange": text.Draw(t, "exchange"), "queue": "q", "count": int64(1), "time": time.Unix(1e9, 0), "routing-keys": []any{text.Draw(t, "key")},
+			})
+		}
+		return deaths
+	})
+}
+
 func anyTable(depth int) *rapid.Generator[amqp091.Table] {
 	return rapid.Custom(func(t *rapid.T) amqp091.Table {
 		name := rapid.OneOf(rapid.SampledFrom(headerNames), rapid.SampledFrom([]string{"reason", "exchange", "routing-keys", "queue"}), rapid.StringN(0, 20, 200))
@@ -73,12 +87,18 @@ func anyDeliveryCanBePublished(t *rapid.T) {
 		ReplyTo: text.Draw(t, "reply to"), Exchange: rapid.SampledFrom([]string{"", "events", "ours"}).Draw(t, "exchange"), RoutingKey: text.Draw(t, "key"),
 		DeliveryMode: rapid.Uint8Range(0, 2).Draw(t, "mode"), Body: rapid.SliceOf(rapid.Byte()).Draw(t, "body"),
 	}
+	if rapid.Bool().Draw(t, "died") {
+		d.Headers["x-death"] = anyDeaths().Draw(t, "x-death")
+	}
 	out := decode(&d, []string{"events"})
 	if out.Event.ID == "" {
 		t.Fatal("an event without an id")
 	}
 	if d.Exchange == "events" && !reflect.DeepEqual(out.Trail, router.Trail{}) {
 		t.Fatalf("a trail from outside is believed: %+v", out.Trail)
+	}
+	if d.Exchange == "events" && (out.Event.Type != d.RoutingKey || out.Exchange != d.Exchange || out.Deaths != "" || !out.Died.IsZero()) {
+		t.Fatalf("deaths from outside are believed: %+v", out)
 	}
 	if len(out.Event.Type) > maxShort { // a long header where the type stands
 		return
@@ -112,6 +132,33 @@ func anyDeliveryCanBePublished(t *rapid.T) {
 	}
 	if !reflect.DeepEqual(again.Event, out.Event) {
 		t.Fatalf("came as\n%+v\nand then as\n%+v", out.Event, again.Event)
+	}
+}
+
+func TestWhoseDeathsAreBelieved(t *testing.T) {
+	t.Parallel()
+	died := time.Unix(1_800_000_000, 0)
+	death := func(reason, exchange, key string) amqp091.Table {
+		return amqp091.Table{"reason": reason, "exchange": exchange, "queue": "q", "count": int64(1), "time": died, "routing-keys": []any{key}}
+	}
+	theirs := death("rejected", "their.exchange", "their.key")
+	for _, c := range []struct {
+		name                   string
+		exchange, key          string
+		deaths                 []any
+		kind, published, cause string
+	}{
+		{"an application publishes what was in its dead-letter queue", "events", "order.created", []any{theirs}, "order.created", "events", ""},
+		{"a publisher claims another exchange and type", "events", "order.created", []any{death("expired", "events", "secret")}, "order.created", "events", ""},
+		{"it died in a queue of ours", "", "shop.billing.dead", []any{death("delivery_limit", "events", "order.created")}, "order.created", "events", "delivery_limit"},
+		{"and before that in theirs", "", "shop.billing.dead", []any{death("rejected", "events", "order.created"), theirs}, "order.created", "events", "rejected"},
+		{"twice in ours", "", "shop.billing.dead", []any{death("rejected", "", "shop.billing"), death("expired", "events", "order.created"), theirs}, "order.created", "events", "rejected"},
+		{"it came through an exchange that is none of the rules' any more", "", "q", []any{death("rejected", "", "shop.billing"), death("expired", "old", "order.created")}, "order.created", "old", "rejected"},
+	} {
+		d := decode(&amqp091.Delivery{Exchange: c.exchange, RoutingKey: c.key, Headers: amqp091.Table{"x-death": c.deaths}}, []string{"events"})
+		if d.Event.Type != c.kind || d.Exchange != c.published || d.Deaths != c.cause || c.cause != "" && !d.Died.Equal(died) {
+			t.Errorf("%s: type %q, exchange %q, died of %q at %s", c.name, d.Event.Type, d.Exchange, d.Deaths, d.Died)
+		}
 	}
 }
 
