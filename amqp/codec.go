@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -187,9 +188,13 @@ func decode(d *amqp091.Delivery, sources []string) *router.Delivery {
 	headerType := ""
 	for name, v := range d.Headers {
 		switch {
+		case outdone(name, d.Headers):
 		case strings.HasPrefix(name, attributePrefix) || strings.HasPrefix(name, attributePrefixAlt):
-			if t := decodeAttribute(e, name[len(attributePrefix):], v); t != "" {
-				headerType = t
+			plain := name[len(attributePrefix):]
+			if !decodeAttribute(e, plain, v) {
+				keep(e, name, v, len(d.Headers))
+			} else if plain == "type" {
+				headerType, _ = v.(string)
 			}
 		case strings.HasPrefix(name, trailPrefix):
 			if ours {
@@ -197,10 +202,7 @@ func decode(d *amqp091.Delivery, sources []string) *router.Delivery {
 			}
 		case brokers(name):
 		default:
-			if e.Headers == nil {
-				e.Headers = make(map[string]any, len(d.Headers))
-			}
-			e.Headers[name] = fromWire(v)
+			keep(e, name, v, len(d.Headers))
 		}
 	}
 	if ours {
@@ -221,38 +223,79 @@ func decode(d *amqp091.Delivery, sources []string) *router.Delivery {
 	return out
 }
 
-// decodeAttribute takes a CloudEvents attribute; it returns the value of type.
-func decodeAttribute(e *event.Event, name string, v any) string {
+// keep keeps a header as one that says nothing to us, of so many.
+func keep(e *event.Event, name string, v any, of int) {
+	if e.Headers == nil {
+		e.Headers = make(map[string]any, of)
+	}
+	e.Headers[name] = fromWire(v)
+}
+
+// outdone reports whether there is a header with the first prefix for the attribute of one with the second.
+func outdone(name string, h amqp091.Table) bool {
+	plain, second := strings.CutPrefix(name, attributePrefixAlt)
+	if !second {
+		return false
+	}
+	_, first := h[attributePrefix+plain]
+	return first
+}
+
+// decodeAttribute takes a CloudEvents attribute. It reports false where the name or the value is not right for one: then it is a header like any other, and goes on as it came.
+func decodeAttribute(e *event.Event, name string, v any) bool {
 	text, isText := v.(string)
 	switch name {
-	case "specversion", "datacontenttype":
-		return ""
-	case "type":
-		return text
+	case "specversion", "datacontenttype", "type":
+		return true
 	case "id":
 		if e.ID == "" {
 			e.ID = text
 		}
-		return ""
+		return true
 	case "source":
 		e.Source = text
-		return ""
+		return isText
 	case "subject":
 		e.Subject = text
-		return ""
+		return isText
 	case "time":
-		if t, ok := v.(time.Time); ok {
-			e.Time = t.UTC()
-		} else if t, err := time.Parse(time.RFC3339Nano, text); isText && err == nil {
-			e.Time = t
+		at, ok := v.(time.Time)
+		if isText {
+			var err error
+			at, err = time.Parse(time.RFC3339Nano, text)
+			ok = err == nil
+		} else {
+			at = at.UTC()
 		}
-		return ""
+		if !ok || !writable(at) {
+			return false
+		}
+		e.Time = at
+		return true
+	}
+	if event.CheckAttribute(name) != nil || !isAttribute(v) {
+		return false
 	}
 	if e.Attributes == nil {
 		e.Attributes = map[string]any{}
 	}
-	e.Attributes[name] = fromWire(v)
-	return ""
+	e.Attributes[name] = v
+	return true
+}
+
+// isAttribute reports whether CloudEvents has such values of attributes.
+func isAttribute(v any) bool {
+	switch v := v.(type) {
+	case string, bool, int8, uint8, int16, uint16, int32, []byte:
+		return true
+	case uint32:
+		return v <= math.MaxInt32
+	case int64:
+		return v == int64(int32(v))
+	case time.Time:
+		return writable(v)
+	}
+	return false
 }
 
 func decodeTrail(t *router.Trail, name string, v any) {

@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"encoding/json"
 	"reflect"
 	"testing"
 	"time"
@@ -16,7 +17,8 @@ var headerNames = []string{
 	"x", "", "CC", "BCC", "x-death", "x-delivery-count", "x-first-death-queue", "x-last-death-reason",
 	trailType, trailExchange, trailPipeline, trailAttempts, trailFirstFailure, trailNotBefore, trailError, trailRules, trailPrefix + "other",
 	"cloudEvents:type", "cloudEvents:id", "cloudEvents:source", "cloudEvents:subject", "cloudEvents:time", "cloudEvents:specversion",
-	"cloudEvents:tenant", "cloudEvents_tenant", "cloudEvents:", "cloudEvents_traceparent",
+	"cloudEvents:tenant", "cloudEvents_tenant", "cloudEvents:", "cloudEvents_traceparent", "cloudEvents_time", "cloudEvents_type",
+	"cloudEvents:data", "cloudEvents:data_base64", "cloudEvents:headers", "cloudEvents:Tenant", "cloudEvents:a_b", "cloudEvents_\x1b\n",
 }
 
 // anyValue draws what a table of AMQP can hold.
@@ -46,7 +48,7 @@ func anyValue(depth int) *rapid.Generator[any] {
 		case 9:
 			return rapid.SliceOf(rapid.Byte()).Draw(t, "bytes")
 		case 10:
-			return time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "time"), 0)
+			return time.Unix(rapid.OneOf(rapid.Int64Range(0, 1<<33), rapid.Int64Range(-1<<60, 1<<60)).Draw(t, "time"), 0)
 		case 11:
 			return amqp091.Decimal{Scale: rapid.Uint8Range(0, 9).Draw(t, "scale"), Value: rapid.Int32().Draw(t, "value")}
 		case 13:
@@ -79,7 +81,7 @@ func anyTable(depth int) *rapid.Generator[amqp091.Table] {
 	})
 }
 
-// anyDeliveryCanBePublished checks that whatever a broker hands out is an event, which the broker takes again and which then reads the same.
+// anyDeliveryCanBePublished checks that whatever a broker hands out is an event, which the broker takes again and which then reads the same, and which can be exported and imported.
 func anyDeliveryCanBePublished(t *rapid.T) {
 	text := rapid.StringN(0, 20, 255)
 	d := amqp091.Delivery{
@@ -111,6 +113,7 @@ func anyDeliveryCanBePublished(t *rapid.T) {
 		}
 		t.Fatalf("cannot be published: %v", err)
 	}
+	asJSON(t, out.Event)
 	p := encode(&m)
 	if err := p.Headers.Validate(); err != nil {
 		t.Fatal(err)
@@ -159,6 +162,45 @@ func TestWhoseDeathsAreBelieved(t *testing.T) {
 		if d.Event.Type != c.kind || d.Exchange != c.published || d.Deaths != c.cause || c.cause != "" && !d.Died.Equal(died) {
 			t.Errorf("%s: type %q, exchange %q, died of %q at %s", c.name, d.Event.Type, d.Exchange, d.Deaths, d.Died)
 		}
+	}
+}
+
+// asJSON checks that an event can stand in a line of an export, and be read from there.
+func asJSON(t *rapid.T, e *router.Event) {
+	line, err := json.Marshal(map[string]any{"event": e})
+	if err != nil {
+		t.Fatalf("cannot be written: %v", err)
+	}
+	if e.Type == "" {
+		return
+	}
+	var back struct{ Event *router.Event }
+	if err := json.Unmarshal(line, &back); err != nil {
+		t.Fatalf("%s\ncannot be read: %v", line, err)
+	}
+	if back.Event.ID != e.ID || back.Event.Type != e.Type || len(back.Event.Attributes) != len(e.Attributes) || len(back.Event.Headers) != len(e.Headers) {
+		t.Fatalf("%+v\nis read from\n%s\nas %+v", e, line, back.Event)
+	}
+}
+
+func TestWhatIsNoAttributeGoesOnAsItCame(t *testing.T) {
+	t.Parallel()
+	for name, v := range map[string]any{
+		"cloudEvents:data_base64": "%", "cloudEvents:data": "{}", "cloudEvents:headers": "x", "cloudEvents:a_b": "x", "cloudEvents:Tenant": "x", "cloudEvents:": "x",
+		"cloudEvents:\x1b[31m\n": "x", "cloudEvents_a b": "x", "cloudEvents:n": int64(1) << 40, "cloudEvents:half": 0.5, "cloudEvents:nothing": nil,
+		"cloudEvents:list": []any{"a"}, "cloudEvents:time": "soon", "cloudEvents:source": int32(7), "cloudEvents:at": time.Unix(1<<40, 0),
+	} {
+		d := decode(&amqp091.Delivery{Exchange: "events", RoutingKey: "a", Headers: amqp091.Table{name: v}}, []string{"events"})
+		if len(d.Event.Attributes) > 0 || !reflect.DeepEqual(d.Event.Headers, map[string]any{name: v}) {
+			t.Errorf("%q: attributes %v, headers %v", name, d.Event.Attributes, d.Event.Headers)
+		}
+		if h := encode(&router.Message{Event: d.Event}).Headers; !reflect.DeepEqual(h, amqp091.Table{name: v}) {
+			t.Errorf("%q is published on as %v", name, h)
+		}
+	}
+	both := amqp091.Table{"cloudEvents:tenant": "a", "cloudEvents_tenant": "b", "cloudEvents_level": int32(3)}
+	if d := decode(&amqp091.Delivery{Headers: both}, nil); !reflect.DeepEqual(d.Event.Attributes, map[string]any{"tenant": "a", "level": int32(3)}) || len(d.Event.Headers) > 0 {
+		t.Errorf("of both prefixes: %+v", d.Event)
 	}
 }
 
