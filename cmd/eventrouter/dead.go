@@ -286,7 +286,7 @@ func (k *kept) dryRun(ctx context.Context, box *dead.Box, f *keptFlags) (int, er
 	n := 0
 	err := box.Each(ctx, f.filter(), func(l dead.Letter) bool {
 		if n++; !f.output.json() {
-			fmt.Fprintf(k.c.out, "%s %s %s\n", l.Event.ID, l.Event.Type, l.Pipeline)
+			fmt.Fprintf(k.c.out, "%s %s %s\n", printable(l.Event.ID, ""), printable(l.Event.Type, ""), l.Pipeline)
 		}
 		return true
 	})
