@@ -188,7 +188,9 @@ func shownOf(l *dead.Letter) shownLetter {
 
 func (k *kept) show() *cobra.Command {
 	var f keptFlags
-	cmd := k.command("show", "Show "+k.noun+"s whole", "Show "+k.noun+"s whole, each as a JSON document: the event, and why it is here. They stay where they are.",
+	cmd := k.command("show", "Show "+k.noun+"s whole", "Show "+k.noun+`s whole, each as a JSON document: the event, and why it is here. They stay where they are.
+Data that may be JSON by its content type, and is other text, is shown behind its document, with control characters
+escaped. With -o json it stands in the document, as base64.`,
 		"  NAME show --id 01KAV8Q0M9", &f, nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return k.session(cmd, &f, args, func(ctx context.Context, boxes []*dead.Box) error {
@@ -196,10 +198,13 @@ func (k *kept) show() *cobra.Command {
 			shown := 0
 			for _, box := range boxes {
 				if err := box.Each(ctx, f.filter(), func(l dead.Letter) bool {
-					s := shownOf(&l)
-					s.Event = l.Event
-					failed = writeJSON(k.c.out, s)
-					shown++
+					if shown++; f.output.json() {
+						s := shownOf(&l)
+						s.Event = l.Event
+						failed = writeJSON(k.c.out, s)
+					} else {
+						failed = showText(k.c.out, &l)
+					}
 					return failed == nil
 				}); err != nil || failed != nil {
 					return firstError(failed, err)

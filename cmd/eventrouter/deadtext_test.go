@@ -40,3 +40,38 @@ func TestWhatAnEventSaysCannotDriveATerminal(t *testing.T) {
 		}
 	}
 }
+
+func TestTextThatIsNoJSONIsShownAsText(t *testing.T) {
+	t.Parallel()
+	cases := []struct{ name, kind, data, text, json string }{
+		{"broken JSON", "application/json", "{\"total\":\t5,\n\"x\x1b[2J", "data, 19 bytes of text that is not JSON, though its content type is application/json:\n{\"total\":\t5,\n\"x\\x1b[2J\n", ""},
+		{"no content type", "", "grüße\n", "data, 8 bytes of text without a content type:\ngrüße\n", ""},
+		{"JSON", "application/json", `{"total":5}`, "", "\"data\": {\n      \"total\": 5\n    }"},
+		{"text", "text/plain", "grüße", "", `"data": "grüße"`},
+		{"bytes", "", "\x00\x01", "", `"data_base64": "AAE="`},
+		{"bytes that are no UTF-8", "application/json", "\xff\xfe", "", `"data_base64": "//4="`},
+	}
+	var events []map[string]any
+	for _, c := range cases {
+		events = append(events, map[string]any{"id": c.name, "type": "stray", "datacontenttype": c.kind, "data_base64": []byte(c.data)})
+	}
+	r := keptAside(t, events...)
+	for _, c := range cases {
+		end := "\n}\n" + c.text
+		show := r.must("", "unrouted", "show", "--id", c.name)
+		if !strings.HasSuffix(show, end) || !strings.Contains(show, c.json) || c.text != "" && strings.Contains(show, "data_base64") {
+			t.Errorf("%s: show printed\n%s", c.name, show)
+		}
+		var whole struct {
+			Event struct {
+				Data []byte `json:"data_base64"`
+			}
+		}
+		out := r.must("", "unrouted", "show", "--id", c.name, "-o", "json")
+		if c.text != "" && (json.Unmarshal([]byte(out), &whole) != nil || string(whole.Event.Data) != c.data) {
+			t.Errorf("%s: show -o json printed\n%s", c.name, out)
+		}
+	}
+	r.end()
+	r.wait()
+}
