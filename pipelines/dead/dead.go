@@ -160,16 +160,27 @@ type Replay struct {
 	Replayed func(l Letter, err error) // called for each as it is done, one at a time; may be nil
 }
 
-const defaultTurn = 5 * time.Minute
+const (
+	defaultTurn = 5 * time.Minute
+	// confirmWait is how long after an interrupt the broker may confirm what it was handed before: most confirms are on their way, and a letter that is given up before its own comes
+	// is in the box still, and delivered.
+	confirmWait = 5 * time.Second
+)
 
-// Replay sends the picked letters back, with their attempts reset, and takes each out of the box when its publish is confirmed. When it
-// is interrupted, what was not confirmed stays. Letters that come while it works are left alone. It returns how many were replayed, and an error for the first
-// that was not.
+// Replay sends the picked letters back, with their attempts reset, and takes each out of the box when its publish is confirmed. When ctx
+// is over it begins with no other, and waits 5 seconds at most for the confirms of those that it has begun with; what is not confirmed then stays. Letters that come while it works are left
+// alone. It returns how many were replayed, and an error for the first that was not.
 func (b *Box) Replay(ctx context.Context, r Replay) (int, error) {
 	if r.Turn <= 0 {
 		r.Turn = defaultTurn
 	}
-	p := &replaying{Box: b, Replay: &r, handover: router.Handover{Broker: b.Broker, Once: true}, limiter: rate.NewLimiter(rate.Inf, 1), failures: map[string]int{}}
+	begun, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer end(nil)
+	defer context.AfterFunc(ctx, func() {
+		late := time.AfterFunc(confirmWait, func() { end(fmt.Errorf("%w, and no confirm within %s after that", context.Cause(ctx), confirmWait)) })
+		context.AfterFunc(begun, func() { late.Stop() })
+	})()
+	p := &replaying{Box: b, Replay: &r, begun: begun, handover: router.Handover{Broker: b.Broker, Once: true}, limiter: rate.NewLimiter(rate.Inf, 1), failures: map[string]int{}}
 	if r.Rate > 0 {
 		p.limiter.SetLimit(rate.Limit(r.Rate))
 	}
@@ -191,6 +202,7 @@ func (b *Box) Replay(ctx context.Context, r Replay) (int, error) {
 type replaying struct {
 	*Box
 	*Replay
+	begun    context.Context // of letters that were handed to the broker: it outlives the replay's by confirmWait
 	handover router.Handover
 	limiter  *rate.Limiter
 	next     time.Time // when another letter may be replayed; zero: that is to be asked
@@ -236,7 +248,7 @@ func (p *replaying) one(ctx context.Context, d *router.Delivery) bool {
 	if exchange == "" {
 		m.Trail = router.Trail{Type: d.Event.Type, Exchange: d.Exchange}
 	}
-	p.handover.Do(ctx, d, func(err error) { p.note(l, err) }, m)
+	p.handover.Do(p.begun, d, func(err error) { p.note(l, err) }, m)
 	return true
 }
 
