@@ -3,6 +3,7 @@ package amqp
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -178,7 +179,8 @@ func decimal(d amqp091.Decimal) float64 {
 	return f
 }
 
-// decode reads a delivery. A trail on a message that came straight from one of sources is not ours, and left out.
+// decode reads a delivery. A trail on a message that came straight from one of sources is not ours, and left out; nor is what such a message says of its deaths: whoever published it may have
+// had it from a dead-letter queue of his own, or may lie.
 // An event without an id gets one, so that all who handle it further on call it alike.
 func decode(d *amqp091.Delivery, sources []string) *router.Delivery {
 	e := &event.Event{
@@ -193,23 +195,25 @@ func decode(d *amqp091.Delivery, sources []string) *router.Delivery {
 	headerType := ""
 	for name, v := range d.Headers {
 		switch {
+		case outdone(name, d.Headers):
 		case strings.HasPrefix(name, attributePrefix) || strings.HasPrefix(name, attributePrefixAlt):
-			if t := decodeAttribute(e, name[len(attributePrefix):], v); t != "" {
-				headerType = t
+			plain := name[len(attributePrefix):]
+			if !decodeAttribute(e, plain, v) {
+				keep(e, name, v, len(d.Headers))
+			} else if plain == "type" {
+				headerType, _ = v.(string)
 			}
 		case strings.HasPrefix(name, trailPrefix):
 			if ours {
 				decodeTrail(&out.Trail, name, v)
 			}
-		case name == "x-death":
-			decodeDeaths(out, v)
 		case brokers(name):
 		default:
-			if e.Headers == nil {
-				e.Headers = make(map[string]any, len(d.Headers))
-			}
-			e.Headers[name] = fromWire(v)
+			keep(e, name, v, len(d.Headers))
 		}
+	}
+	if ours {
+		decodeDeaths(out, d.Headers["x-death"], sources)
 	}
 	if out.Trail.Exchange != "" {
 		out.Exchange = out.Trail.Exchange
@@ -226,38 +230,79 @@ func decode(d *amqp091.Delivery, sources []string) *router.Delivery {
 	return out
 }
 
-// decodeAttribute takes a CloudEvents attribute; it returns the value of type.
-func decodeAttribute(e *event.Event, name string, v any) string {
+// keep keeps a header as one that says nothing to us, of so many.
+func keep(e *event.Event, name string, v any, of int) {
+	if e.Headers == nil {
+		e.Headers = make(map[string]any, of)
+	}
+	e.Headers[name] = fromWire(v)
+}
+
+// outdone reports whether there is a header with the first prefix for the attribute of one with the second.
+func outdone(name string, h amqp091.Table) bool {
+	plain, second := strings.CutPrefix(name, attributePrefixAlt)
+	if !second {
+		return false
+	}
+	_, first := h[attributePrefix+plain]
+	return first
+}
+
+// decodeAttribute takes a CloudEvents attribute. It reports false where the name or the value is not right for one: then it is a header like any other, and goes on as it came.
+func decodeAttribute(e *event.Event, name string, v any) bool {
 	text, isText := v.(string)
 	switch name {
-	case "specversion", "datacontenttype":
-		return ""
-	case "type":
-		return text
+	case "specversion", "datacontenttype", "type":
+		return true
 	case "id":
 		if e.ID == "" {
 			e.ID = text
 		}
-		return ""
+		return true
 	case "source":
 		e.Source = text
-		return ""
+		return isText
 	case "subject":
 		e.Subject = text
-		return ""
+		return isText
 	case "time":
-		if t, ok := v.(time.Time); ok {
-			e.Time = t.UTC()
-		} else if t, err := time.Parse(time.RFC3339Nano, text); isText && err == nil {
-			e.Time = t
+		at, ok := v.(time.Time)
+		if isText {
+			var err error
+			at, err = time.Parse(time.RFC3339Nano, text)
+			ok = err == nil
+		} else {
+			at = at.UTC()
 		}
-		return ""
+		if !ok || !writable(at) {
+			return false
+		}
+		e.Time = at
+		return true
+	}
+	if event.CheckAttribute(name) != nil || !isAttribute(v) {
+		return false
 	}
 	if e.Attributes == nil {
 		e.Attributes = map[string]any{}
 	}
-	e.Attributes[name] = fromWire(v)
-	return ""
+	e.Attributes[name] = v
+	return true
+}
+
+// isAttribute reports whether CloudEvents has such values of attributes.
+func isAttribute(v any) bool {
+	switch v := v.(type) {
+	case string, bool, int8, uint8, int16, uint16, int32, []byte:
+		return true
+	case uint32:
+		return v <= math.MaxInt32
+	case int64:
+		return v == int64(int32(v))
+	case time.Time:
+		return writable(v)
+	}
+	return false
 }
 
 func decodeTrail(t *router.Trail, name string, v any) {
@@ -273,11 +318,11 @@ func decodeTrail(t *router.Trail, name string, v any) {
 	case trailAttempts:
 		t.Attempts = int(max(0, number))
 	case trailFirstFailure:
-		t.FirstFailure = time.UnixMilli(number)
+		t.FirstFailure = decodeTime(v)
 	case trailLastFailure:
-		t.LastFailure = time.UnixMilli(number)
+		t.LastFailure = decodeTime(v)
 	case trailNotBefore:
-		t.NotBefore = time.UnixMilli(number)
+		t.NotBefore = decodeTime(v)
 	case trailError:
 		t.Error = text
 	case trailRules:
@@ -290,23 +335,48 @@ func decodeTrail(t *router.Trail, name string, v any) {
 	}
 }
 
-// decodeDeaths reads x-death, newest first: why the broker moved the message last, and where it was published first.
-func decodeDeaths(out *router.Delivery, v any) {
+// decodeTime reads milliseconds. What is no time that can be written again is none, and not the beginning of time.
+func decodeTime(v any) time.Time {
+	number, _ := v.(int64)
+	if t := time.UnixMilli(number); number > 0 && writable(t) {
+		return t
+	}
+	return time.Time{}
+}
+
+// writable reports whether RFC 3339 has the time.
+func writable(t time.Time) bool { return t.Year() >= 0 && t.Year() <= 9999 }
+
+// decodeDeaths reads x-death, newest first: why the broker moved the message last, and where it was published before it came to a queue of ours. That is the newest exchange of sources, as
+// deaths behind it are of queues that it was in before it was published there; where there is none, the oldest exchange.
+func decodeDeaths(out *router.Delivery, v any, sources []string) {
 	deaths, _ := v.([]any)
-	if len(deaths) == 0 {
-		return
-	}
-	if newest, ok := deaths[0].(amqp091.Table); ok {
-		out.Deaths, _ = newest["reason"].(string)
-	}
-	if oldest, ok := deaths[len(deaths)-1].(amqp091.Table); ok {
-		if exchange, ok := oldest["exchange"].(string); ok {
+	for i, v := range deaths {
+		death, ok := v.(amqp091.Table)
+		if !ok {
+			continue
+		}
+		if i == 0 {
+			out.Deaths, _ = death["reason"].(string)
+			if at, ok := death["time"].(time.Time); ok && writable(at) {
+				out.Died = at
+			}
+		}
+		exchange, ok := death["exchange"].(string)
+		source := slices.Contains(sources, exchange)
+		if !source && i < len(deaths)-1 {
+			continue
+		}
+		if ok {
 			out.Exchange = exchange
 		}
-		if keys, _ := oldest["routing-keys"].([]any); len(keys) > 0 {
+		if keys, _ := death["routing-keys"].([]any); len(keys) > 0 {
 			if key, ok := keys[0].(string); ok {
 				out.Event.Type = key
 			}
+		}
+		if source {
+			return
 		}
 	}
 }

@@ -79,7 +79,7 @@ type Trail struct {
 	Pipeline     string    // whose retry or dead letter it is
 	Attempts     int       // made so far
 	FirstFailure time.Time // milliseconds
-	LastFailure  time.Time // milliseconds
+	LastFailure  time.Time // milliseconds; of an unrouted event, when the router put it aside
 	NotBefore    time.Time // when it may be tried again, in milliseconds; zero: any time
 	Error        string    // of the last attempt, cut to 2 KiB; or why it is unrouted
 	Rules        []string  // that held, on a dead letter: the first of them, as many as 8 KiB hold
@@ -118,8 +118,9 @@ type Delivery struct {
 	Trail       Trail
 	Exchange    string // that it was first published to
 	Queue       string
-	Redelivered bool   // an earlier consumer may have worked on it
-	Deaths      string // why the broker itself dead-lettered it (delivery_limit, expired, maxlen, rejected), if it did
+	Redelivered bool      // an earlier consumer may have worked on it
+	Deaths      string    // why the broker itself dead-lettered it (delivery_limit, expired, maxlen, rejected), if it did
+	Died        time.Time // when it did, in seconds; zero where it did not
 	Settler
 }
 

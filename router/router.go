@@ -254,6 +254,6 @@ func (l *loop) unrouted(d *Delivery, t *task, why string) {
 		}
 	}, Message{
 		Event: e, Key: t.plan.Unrouted, Mandatory: true,
-		Trail: Trail{Type: e.Type, Exchange: d.Exchange, Error: why},
+		Trail: Trail{Type: e.Type, Exchange: d.Exchange, Error: why, LastFailure: time.Now()},
 	})
 }

@@ -104,6 +104,9 @@ rules: [{name: paid, type: order.*, match: {data: {total: [1]}}, pipelines: [bil
 	if len(published) != 1 || published[0].Exchange != "" || published[0].Key != "shop.unrouted" || published[0].Trail.Error == "" || told != 1 {
 		t.Errorf("told %d times; published %+v", told, published)
 	}
+	if age := time.Since(published[0].Trail.LastFailure); age < 0 || age > time.Hour {
+		t.Errorf("it was put aside %s ago", age)
+	}
 }
 
 func TestThePublishedCopyIsReportedAfterTheConfirm(t *testing.T) {

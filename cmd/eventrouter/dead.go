@@ -33,8 +33,8 @@ func (k *keptFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&k.kind, "type", "", "only events of this type: a topic pattern, such as order.*")
 	flags.StringVar(&k.text, "error", "", "only those whose error has this text in it")
 	flags.StringVar(&k.rule, "rule", "", "only those for which this rule held")
-	flags.DurationVar(&k.older, "older", 0, "only those that failed at least so long ago, such as 30m")
-	flags.DurationVar(&k.newer, "newer", 0, "only those that failed at most so long ago")
+	flags.DurationVar(&k.older, "older", 0, "only those that failed, or were put aside, at least so long ago, such as 30m; an event that no rule has the type of has no time, and is not picked")
+	flags.DurationVar(&k.newer, "newer", 0, "only those that failed, or were put aside, at most so long ago; as with --older")
 	scope(cmd, "filter", "id", "type", "error", "rule", "older", "newer")
 	k.rules.add(cmd)
 	k.broker.add(cmd, "the one on "+defaultListen)
@@ -178,14 +178,19 @@ func shownOf(l *dead.Letter) shownLetter {
 		Attempts: l.Trail.Attempts, Rules: l.Trail.Rules,
 	}
 	if !l.Trail.FirstFailure.IsZero() {
-		s.FirstFailure, s.LastFailure = &l.Trail.FirstFailure, &l.Trail.LastFailure
+		s.FirstFailure = &l.Trail.FirstFailure
+	}
+	if !l.Trail.LastFailure.IsZero() {
+		s.LastFailure = &l.Trail.LastFailure
 	}
 	return s
 }
 
 func (k *kept) show() *cobra.Command {
 	var f keptFlags
-	cmd := k.command("show", "Show "+k.noun+"s whole", "Show "+k.noun+"s whole, each as a JSON document: the event, and why it is here. They stay where they are.",
+	cmd := k.command("show", "Show "+k.noun+"s whole", "Show "+k.noun+`s whole, each as a JSON document: the event, and why it is here. They stay where they are.
+Data that may be JSON by its content type, and is other text, is shown behind its document, with control characters
+escaped. With -o json it stands in the document, as base64.`,
 		"  NAME show --id 01KAV8Q0M9", &f, nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return k.session(cmd, &f, args, func(ctx context.Context, boxes []*dead.Box) error {
@@ -193,10 +198,13 @@ func (k *kept) show() *cobra.Command {
 			shown := 0
 			for _, box := range boxes {
 				if err := box.Each(ctx, f.filter(), func(l dead.Letter) bool {
-					s := shownOf(&l)
-					s.Event = l.Event
-					failed = writeJSON(k.c.out, s)
-					shown++
+					if shown++; f.output.json() {
+						s := shownOf(&l)
+						s.Event = l.Event
+						failed = writeJSON(k.c.out, s)
+					} else {
+						failed = showText(k.c.out, &l)
+					}
 					return failed == nil
 				}); err != nil || failed != nil {
 					return firstError(failed, err)
@@ -283,7 +291,7 @@ func (k *kept) dryRun(ctx context.Context, box *dead.Box, f *keptFlags) (int, er
 	n := 0
 	err := box.Each(ctx, f.filter(), func(l dead.Letter) bool {
 		if n++; !f.output.json() {
-			fmt.Fprintf(k.c.out, "%s %s %s\n", l.Event.ID, l.Event.Type, l.Pipeline)
+			fmt.Fprintf(k.c.out, "%s %s %s\n", printable(l.Event.ID, ""), printable(l.Event.Type, ""), l.Pipeline)
 		}
 		return true
 	})

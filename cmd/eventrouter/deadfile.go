@@ -19,9 +19,10 @@ import (
 func (k *kept) export() *cobra.Command {
 	var f keptFlags
 	cmd := k.command("export", "Write "+k.noun+"s as NDJSON", "Write "+k.noun+`s to standard output, a JSON document a line: the event, and why it is here, as
-show has it. They stay where they are; import reads the lines again. What is not written are the properties
-that AMQP alone has, such as the priority.`,
-		"  NAME export > letters.ndjson\n  NAME export --older 720h > old.ndjson && NAME drop --older 720h", &f, nil)
+show -o json has it. They stay where they are; import reads the lines again. What JSON cannot tell is not written:
+the properties that AMQP alone has, such as the priority or the content encoding, the types of headers (bytes and times
+become texts), and the space in a body that is JSON.`,
+		"  NAME export > letters.ndjson\n  NAME export --older 720h > old.ndjson", &f, nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return k.session(cmd, &f, args, func(ctx context.Context, boxes []*dead.Box) error {
 			out := bufio.NewWriter(k.c.out)

@@ -132,14 +132,15 @@ func (k *kept) cells(s shownLetter) table.Row {
 	if r := []rune(reason); len(r) > 100 {
 		reason = string(r[:100]) + "…"
 	}
+	id, kind, reason := printable(s.ID, ""), printable(s.Type, ""), printable(reason, "")
 	if k.name == "unrouted" {
-		return table.Row{s.ID, s.Type, s.Exchange, reason}
+		return table.Row{id, kind, printable(s.Exchange, ""), reason}
 	}
 	when := ""
 	if s.LastFailure != nil {
 		when = s.LastFailure.Local().Format(time.DateTime)
 	}
-	return table.Row{s.ID, s.Type, s.Pipeline, s.Attempts, when, reason}
+	return table.Row{id, kind, s.Pipeline, s.Attempts, when, reason}
 }
 
 // flush prints the page. Its columns are as wide as those of the pages before, so that the table is one as long as nothing wider comes.

@@ -48,10 +48,10 @@ func Unrouted(b router.Broker, p *plan.Plan) *Box {
 // Letter is an event that was kept aside, and why.
 type Letter struct {
 	Event    *router.Event
-	Pipeline string // whose dead letter it is; empty where no rule wanted it
-	Exchange string // that it was first published to
-	Trail    router.Trail
-	Deaths   string // why the broker itself put it here, if it did
+	Pipeline string       // whose dead letter it is; empty where no rule wanted it
+	Exchange string       // that it was first published to
+	Trail    router.Trail // its LastFailure is also the time at which the broker put it here; zero where nobody knows when it came
+	Deaths   string       // why the broker itself put it here, if it did
 }
 
 // Reason is why the event was kept aside, in words.
@@ -70,7 +70,11 @@ func (l *Letter) Reason() string {
 }
 
 func (b *Box) letter(d *router.Delivery) Letter {
-	return Letter{Event: d.Event, Pipeline: b.pipeline, Exchange: d.Exchange, Trail: d.Trail, Deaths: d.Deaths}
+	l := Letter{Event: d.Event, Pipeline: b.pipeline, Exchange: d.Exchange, Trail: d.Trail, Deaths: d.Deaths}
+	if d.Died.After(l.Trail.LastFailure) {
+		l.Trail.LastFailure = d.Died
+	}
+	return l
 }
 
 // Message puts a letter into the box once more, as one that was taken out of it by [Box.Each] before.
@@ -92,8 +96,8 @@ type Filter struct {
 	Type  string        // topic pattern of the event's type, as in rules; empty: any
 	Error string        // a part of the reason, in any case
 	Rule  string        // name of a rule that held
-	Older time.Duration // last failure at least so long ago
-	Newer time.Duration // last failure at most so long ago
+	Older time.Duration // last failure at least so long ago; a letter without a time is not picked
+	Newer time.Duration // last failure at most so long ago; likewise
 }
 
 func (f *Filter) picks(l *Letter) bool {
@@ -103,8 +107,9 @@ func (f *Filter) picks(l *Letter) bool {
 	case f.Type != "" && !topic.Match(f.Type, l.Event.Type):
 	case f.Error != "" && !strings.Contains(strings.ToLower(l.Reason()), strings.ToLower(f.Error)):
 	case f.Rule != "" && !slices.Contains(l.Trail.Rules, f.Rule):
+	case (f.Older > 0 || f.Newer > 0) && l.Trail.LastFailure.IsZero(): // it may have come a second ago
 	case f.Older > 0 && age < f.Older:
-	case f.Newer > 0 && (l.Trail.LastFailure.IsZero() || age > f.Newer):
+	case f.Newer > 0 && age > f.Newer:
 	default:
 		return true
 	}
@@ -155,16 +160,27 @@ type Replay struct {
 	Replayed func(l Letter, err error) // called for each as it is done, one at a time; may be nil
 }
 
-const defaultTurn = 5 * time.Minute
+const (
+	defaultTurn = 5 * time.Minute
+	// confirmWait is how long after an interrupt the broker may confirm what it was handed before: most confirms are on their way, and a letter that is given up before its own comes
+	// is in the box still, and delivered.
+	confirmWait = 5 * time.Second
+)
 
-// Replay sends the picked letters back, with their attempts reset, and takes each out of the box when its publish is confirmed. When it
-// is interrupted, what was not confirmed stays. Letters that come while it works are left alone. It returns how many were replayed, and an error for the first
-// that was not.
+// Replay sends the picked letters back, with their attempts reset, and takes each out of the box when its publish is confirmed. When ctx
+// is over it begins with no other, and waits 5 seconds at most for the confirms of those that it has begun with; what is not confirmed then stays. Letters that come while it works are left
+// alone. It returns how many were replayed, and an error for the first that was not.
 func (b *Box) Replay(ctx context.Context, r Replay) (int, error) {
 	if r.Turn <= 0 {
 		r.Turn = defaultTurn
 	}
-	p := &replaying{Box: b, Replay: &r, handover: router.Handover{Broker: b.Broker, Once: true}, limiter: rate.NewLimiter(rate.Inf, 1), failures: map[string]int{}}
+	begun, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer end(nil)
+	defer context.AfterFunc(ctx, func() {
+		late := time.AfterFunc(confirmWait, func() { end(fmt.Errorf("%w, and no confirm within %s after that", context.Cause(ctx), confirmWait)) })
+		context.AfterFunc(begun, func() { late.Stop() })
+	})()
+	p := &replaying{Box: b, Replay: &r, begun: begun, handover: router.Handover{Broker: b.Broker, Once: true}, limiter: rate.NewLimiter(rate.Inf, 1), failures: map[string]int{}}
 	if r.Rate > 0 {
 		p.limiter.SetLimit(rate.Limit(r.Rate))
 	}
@@ -186,6 +202,7 @@ func (b *Box) Replay(ctx context.Context, r Replay) (int, error) {
 type replaying struct {
 	*Box
 	*Replay
+	begun    context.Context // of letters that were handed to the broker: it outlives the replay's by confirmWait
 	handover router.Handover
 	limiter  *rate.Limiter
 	next     time.Time // when another letter may be replayed; zero: that is to be asked
@@ -231,7 +248,7 @@ func (p *replaying) one(ctx context.Context, d *router.Delivery) bool {
 	if exchange == "" {
 		m.Trail = router.Trail{Type: d.Event.Type, Exchange: d.Exchange}
 	}
-	p.handover.Do(ctx, d, func(err error) { p.note(l, err) }, m)
+	p.handover.Do(p.begun, d, func(err error) { p.note(l, err) }, m)
 	return true
 }
 

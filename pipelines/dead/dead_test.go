@@ -147,6 +147,74 @@ func TestLookingChangesNothing(t *testing.T) {
 	}
 }
 
+// A filter by age that takes an unknown age for a great one deletes what came a second ago.
+func TestOnlyWhatHasATimeIsPickedByItsAge(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, e := range []*router.Event{{ID: "rejected", Type: "order.paid"}, {ID: "by the alternate exchange", Type: "stray"}} {
+		done := make(chan error, 1)
+		w.Publish(t.Context(), router.Message{Event: e, Exchange: "shop.events", Key: e.Type, Mandatory: true}, func(err error) { done <- err })
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := w.Consume(ctx, router.Subscription{Queue: "shop.billing", Sources: w.plan.Sources()}, func(d *router.Delivery) {
+		if err := d.Reject(); err != nil {
+			t.Error(err)
+		}
+		cancel()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	letters, unrouted := dead.Letters(w, w.plan, w.plan.Pipeline("billing")), dead.Unrouted(w, w.plan)
+	deadline := time.Now().Add(10 * time.Second)
+	for n := 0; n == 0; n, _ = letters.Depth(t.Context()) {
+		if time.Now().After(deadline) {
+			t.Fatal("what was rejected is no dead letter")
+		}
+	}
+	w.keep(unrouted.Queue, 1, func(int) router.Trail {
+		return router.Trail{Type: "order.paid", Exchange: "shop.events", Error: "no rule holds for it", LastFailure: time.Now().Add(-2 * time.Hour)}
+	})
+	for _, c := range []struct {
+		name string
+		box  *dead.Box
+		f    dead.Filter
+		want string
+	}{
+		{"rejected long ago", letters, dead.Filter{Older: time.Hour}, ""},
+		{"rejected just now", letters, dead.Filter{Newer: time.Hour}, "rejected"},
+		{"unrouted", unrouted, dead.Filter{}, "by the alternate exchange 0"},
+		{"unrouted long ago", unrouted, dead.Filter{Older: time.Hour}, "0"},
+		{"unrouted just now", unrouted, dead.Filter{Newer: 3 * time.Hour}, "0"},
+		{"unrouted longer ago than it was", unrouted, dead.Filter{Older: 3 * time.Hour}, ""},
+	} {
+		var got []string
+		if err := c.box.Each(t.Context(), c.f, func(l dead.Letter) bool {
+			got = append(got, l.Event.ID)
+			return true
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %v, want %s", c.name, got, c.want)
+		}
+	}
+	if n, err := unrouted.Drop(t.Context(), dead.Filter{Older: 720 * time.Hour}, nil); n != 0 || err != nil {
+		t.Errorf("dropped %d: %v", n, err)
+	}
+	// A letter that goes to a file and comes back keeps its time.
+	if err := letters.Each(t.Context(), dead.Filter{}, func(l dead.Letter) bool {
+		if m := letters.Message(&l); time.Since(m.Trail.LastFailure) > time.Hour {
+			t.Errorf("put back as of %s", m.Trail.LastFailure)
+		}
+		return true
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestDropTakesWhatIsPicked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -17,10 +17,10 @@ type Event struct {
 	Data        []byte    // the body; nil and empty are alike
 
 	// Attributes are CloudEvents' extension attributes (and dataschema) by name:
-	// string, bool, int32, []byte or time.Time. traceparent and tracestate are among them.
+	// string, bool, a whole number of 32 bits in any type, []byte or time.Time. traceparent and tracestate are among them.
 	Attributes map[string]any
 
-	// Headers are all other headers of the message, as the wire has them: string, bool, integers, floats, []byte,
+	// Headers are all other headers of the message, those among them that are no right attribute by their name or value, as the wire has them: string, bool, integers, floats, []byte,
 	// time.Time, []any, map[string]any and nil. CC and BCC are not among them.
 	Headers map[string]any
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
 	"strings"
@@ -69,6 +70,35 @@ func TestAnEventIsReadAsItIsWritten(t *testing.T) {
 		} else if !reflect.DeepEqual(e, back) {
 			t.Errorf("%+v\nwas written as %s\nand read as %+v", e, text, back)
 		}
+	}
+}
+
+// An export is one document after another: an event that makes one of them unreadable takes the rest with it.
+func TestWhateverAnEventHoldsItsDocumentCanBeRead(t *testing.T) {
+	t.Parallel()
+	bad := strings.Repeat("\xff.", 127)
+	deep := func(n int) []byte { return []byte(strings.Repeat("[", n) + strings.Repeat("]", n)) }
+	for name, e := range map[string]event.Event{
+		"texts that are not UTF-8":  {ID: bad, Type: bad, ContentType: bad, Headers: map[string]any{bad: "x"}},
+		"data as deep as it can be": {Type: "a", Data: deep(10_000)},
+		"a little less deep":        {Type: "a", Data: deep(9_995)},
+		"deep, and said to be JSON": {Type: "a", ContentType: "application/json", Data: deep(10_000)},
+	} {
+		line, err := json.Marshal(map[string]any{"event": &e})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var back struct{ Event event.Event }
+		if err := json.Unmarshal(line, &back); err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if !bytes.Equal(back.Event.Data, e.Data) || len(back.Event.Type) != len(e.Type) || len(back.Event.Headers) != len(e.Headers) {
+			t.Errorf("%s: came back as %.300s", name, fmt.Sprintf("%+v", back.Event))
+		}
+	}
+	odd, err := (&event.Event{Type: "a", Attributes: map[string]any{"\x1b\"": "x"}}).MarshalJSON()
+	if err != nil || !json.Valid(odd) {
+		t.Errorf("an attribute's name is written as %s, %v", odd, err)
 	}
 }
 

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+
+	"github.com/eventrouter/eventrouter/router/event/jsonscan"
 )
 
 // MaxType is the limit on an event's type, which is an AMQP routing key, in bytes.
@@ -44,8 +47,12 @@ func (e *Event) Check() error {
 	return nil
 }
 
-// CheckAttribute reports what is wrong with an extension attribute's name: CloudEvents has lower-case letters and digits.
+// CheckAttribute reports what is wrong with an extension attribute's name: CloudEvents has lower-case letters and digits, and some names mean something else in an event.
 func CheckAttribute(name string) error {
+	switch name {
+	case "specversion", "id", "type", "source", "subject", "time", "datacontenttype", "data", "data_base64", "headers":
+		return fmt.Errorf("%q is no name for an extension attribute: an event has something else of that name", name)
+	}
 	for _, c := range []byte(name) {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
 			return fmt.Errorf("attribute %q is not lower-case letters and digits", name)
@@ -57,8 +64,12 @@ func CheckAttribute(name string) error {
 	return nil
 }
 
+// around is how many arrays and objects there may be around an event's data, the event's own among them: deeper documents cannot be read.
+const around = 8
+
 // MarshalJSON writes the event in CloudEvents' JSON format, with its headers besides. Data that claims to be JSON and is
-// stays as it is; other data that is UTF-8 is a string, and anything else is base64.
+// stays as it is but for space; other data that is UTF-8 is a string, and anything else is base64, JSON that nests too deep to stand in a document among it.
+// Bytes of names and texts that are not UTF-8 become question marks.
 func (e *Event) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteString(`{"specversion":"1.0"`)
@@ -67,14 +78,18 @@ func (e *Event) MarshalJSON() ([]byte, error) {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		fmt.Fprintf(&b, ",%q:%s", name, text)
+		key, _ := json.Marshal(name) // a string has no error
+		b.WriteByte(',')
+		b.Write(key)
+		b.WriteByte(':')
+		b.Write(text)
 		return nil
 	}
 	text := func(name, value string) error {
 		if value == "" {
 			return nil
 		}
-		return put(name, value)
+		return put(name, strings.ToValidUTF8(value, "?")) // no longer than it was, as there are limits
 	}
 	err := errors.Join(text("id", e.ID), text("type", e.Type), text("source", e.Source), text("subject", e.Subject))
 	if !e.Time.IsZero() {
@@ -89,11 +104,15 @@ func (e *Event) MarshalJSON() ([]byte, error) {
 		}
 	}
 	if len(e.Headers) > 0 {
-		err = errors.Join(err, put("headers", Plain(e.Headers)))
+		headers := make(map[string]any, len(e.Headers))
+		for name, v := range e.Headers {
+			headers[strings.ToValidUTF8(name, "?")] = Plain(v)
+		}
+		err = errors.Join(err, put("headers", headers))
 	}
 	switch {
 	case len(e.Data) == 0:
-	case e.ClaimsJSON() && utf8.Valid(e.Data) && json.Valid(e.Data):
+	case e.ClaimsJSON() && utf8.Valid(e.Data) && isValue(e.Data):
 		b.WriteString(`,"data":`)
 		err = errors.Join(err, json.Compact(&b, e.Data))
 	case utf8.Valid(e.Data) && e.ContentType != "" && !e.ClaimsJSON():
@@ -103,4 +122,10 @@ func (e *Event) MarshalJSON() ([]byte, error) {
 	}
 	b.WriteByte('}')
 	return b.Bytes(), err
+}
+
+// isValue reports whether data is one value of JSON that can stand in an event's document.
+func isValue(data []byte) bool {
+	end, ok := jsonscan.Value(data, 0, around)
+	return ok && jsonscan.End(data, end)
 }
