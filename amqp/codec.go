@@ -1,8 +1,8 @@
 package amqp
 
 import (
-	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -401,6 +401,10 @@ func check(m *router.Message) error {
 			return err
 		}
 	}
+	const ours = 32 // headers of a message that are not the event's, at most
+	if n := len(e.Headers) + len(e.Attributes); n > maxElements-ours {
+		return fmt.Errorf("%w: it has %d headers and attributes; the limit is %d", router.ErrInvalid, n, maxElements-ours)
+	}
 	for name, v := range e.Headers {
 		if err := checkHeader(name, v); err != nil {
 			return err
@@ -428,23 +432,37 @@ func checkHeader(name string, v any) error {
 	if err := (amqp091.Table{"": toWire(v)}).Validate(); err != nil {
 		return fmt.Errorf("%w: header %q: %w", router.ErrInvalid, name, err)
 	}
-	return checkInner(v)
+	return checkInner(v, 0)
 }
 
-// checkInner reports names in a header's value that are too long, at which the client library would give the connection up.
-func checkInner(v any) error {
+// What the client library reads (1.16): it gives up the connection by which more comes.
+const (
+	maxDepth    = 32   // tables and lists within each other, below the headers' own
+	maxElements = 8192 // of one of them
+)
+
+// checkInner reports what makes the client library give the connection up when it writes a header's value, by names that are too long, or reads it again.
+func checkInner(v any, depth int) error {
+	var inner []any
 	switch v := v.(type) {
 	case map[string]any:
-		for name, inner := range v {
-			if err := errors.Join(checkShort("header", name), checkInner(inner)); err != nil {
+		for name := range v {
+			if err := checkShort("header", name); err != nil {
 				return err
 			}
 		}
+		inner = slices.Collect(maps.Values(v))
 	case []any:
-		for _, inner := range v {
-			if err := checkInner(inner); err != nil {
-				return err
-			}
+		inner = v
+	default:
+		return nil
+	}
+	if depth == maxDepth || len(inner) > maxElements {
+		return fmt.Errorf("%w: a header has %d values at depth %d; the limits are %d and %d", router.ErrInvalid, len(inner), depth+1, maxElements, maxDepth)
+	}
+	for _, v := range inner {
+		if err := checkInner(v, depth+1); err != nil {
+			return err
 		}
 	}
 	return nil

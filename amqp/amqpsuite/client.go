@@ -320,6 +320,14 @@ func invalidIsRefused(t *testing.T, c *client) {
 		"blind copy":  func(m *router.Message) { m.BCC = []string{strings.Repeat("x", 256)} },
 		"header name": func(m *router.Message) { m.Event.Headers = map[string]any{strings.Repeat("x", 256): 1} },
 		"header type": func(m *router.Message) { m.Event.Headers = map[string]any{"x": struct{}{}} },
+		"depth":       func(m *router.Message) { m.Event.Headers = map[string]any{"x": nested(33)} },
+		"list":        func(m *router.Message) { m.Event.Headers = map[string]any{"x": make([]any, 8193)} },
+		"headers": func(m *router.Message) {
+			m.Event.Headers = map[string]any{}
+			for i := range 8192 {
+				m.Event.Headers[fmt.Sprint(i)] = nil
+			}
+		},
 		"inner name": func(m *router.Message) {
 			m.Event.Headers = map[string]any{"x": []any{map[string]any{strings.Repeat("x", 256): 1}}}
 		},
@@ -330,9 +338,30 @@ func invalidIsRefused(t *testing.T, c *client) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	// The most that is let through comes back.
+	m := c.message("x")
+	m.Event.Headers = map[string]any{"depth": nested(32), "list": make([]any, 8192)}
+	if err := c.send(m); err != nil {
+		t.Error(err)
+	}
+	got := make(chan *router.Delivery, 1)
+	stop := c.consume(router.Subscription{}, func(d *router.Delivery) { _ = d.Ack(); got <- d })
+	defer stop()
+	if d := <-got; len(d.Event.Headers) != 2 {
+		t.Errorf("got %d headers", len(d.Event.Headers))
+	}
 	if err := c.Connected(); err != nil {
 		t.Errorf("the connection is gone: %v", err)
 	}
+}
+
+// nested are so many lists within each other.
+func nested(depth int) any {
+	var v any
+	for range depth {
+		v = []any{v}
+	}
+	return v
 }
 
 // What comes from a publisher may have headers of half a frame, so that there is room for our own notes later.
