@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"crypto/x509"
 	"encoding/pem"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -97,5 +100,25 @@ func TestHTTPThatCannotBeServedIsToldAtTheStart(t *testing.T) {
 		if strings.Contains(errs, "no colon") {
 			t.Errorf("a secret is told: %s", errs)
 		}
+	}
+}
+
+func TestARequestThatDoesNotComeToItsEndIsCutOffAfterTheDrain(t *testing.T) {
+	t.Parallel()
+	r := startRun(t, write(t, "rules.yaml", sink), "", nil, "--drain", "500ms")
+	c, err := net.Dial("tcp", strings.TrimPrefix(r.http, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "POST /events HTTP/1.1\r\nHost: door\r\nCe-Type: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	r.end()
+	if code := r.wait(); code != exitOK || !strings.Contains(r.err.String(), "cut off") {
+		t.Errorf("exit code %d:\n%s", code, r.err)
 	}
 }

@@ -212,7 +212,7 @@ func (r *running) run(ctx context.Context, file *rules.File, hooks router.Hooks)
 		Plan: r.plan, Broker: r.broker, Handlers: handlers, Hooks: hooks, Drain: r.drain,
 		Ready: func() {
 			r.log.Info("running", zap.Int("rules", len(r.plan.Rules)), zap.Strings("pipelines", slices.Sorted(maps.Keys(handlers))), zap.String("http", r.address))
-			work.Go(func() error { return serve(ctx, door, listener, r.drain) })
+			work.Go(func() error { return serve(ctx, r.log, door, listener, r.drain) })
 			close(ready)
 		},
 		Apply: router.ApplyOptions{By: author(), Settle: r.settle.option()},
@@ -359,8 +359,9 @@ func (d *doorway) open(h http.Handler) { d.now.Store(&h) }
 
 func (d *doorway) ServeHTTP(w http.ResponseWriter, r *http.Request) { (*d.now.Load()).ServeHTTP(w, r) }
 
-// serve answers requests until ctx is over, and then finishes those that have come.
-func serve(ctx context.Context, server *http.Server, l io.Closer, drain time.Duration) error {
+// serve answers requests until ctx is over, and then finishes those that have come, for no longer than drain: to the client what is cut off is not taken,
+// and so nothing is lost.
+func serve(ctx context.Context, log *zap.Logger, server *http.Server, l io.Closer, drain time.Duration) error {
 	listener, ok := l.(net.Listener)
 	if !ok {
 		return nil
@@ -375,7 +376,7 @@ func serve(ctx context.Context, server *http.Server, l io.Closer, drain time.Dur
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	if err := server.Shutdown(limited); err != nil {
-		return errors.Join(fmt.Errorf("http: %w", err), server.Close())
+		log.Warn("HTTP: requests that are not finished are cut off", zap.Duration("after", drain), zap.NamedError("closing", server.Close()))
 	}
 	<-ended
 	return nil

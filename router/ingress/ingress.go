@@ -36,8 +36,8 @@ const (
 	defaultInFlight = 1024
 	defaultBuffered = 128 << 20
 	defaultTimeout  = 10 * time.Second
-	// bodyTime is how long a client may take for its body.
-	bodyTime = 30 * time.Second
+	// clientTime is how long a client may take to send its request, and as long again to take the answer.
+	clientTime = 30 * time.Second
 )
 
 // door is a handler at work.
@@ -50,6 +50,7 @@ type door struct {
 }
 
 // New makes the handler of POST /events, POST /events/{exchange}, GET /healthz, GET /readyz and GET /metrics. It is safe for concurrent use.
+// [Server] bounds how long requests may take to come; another server needs a ReadTimeout for that.
 func New(o Options) http.Handler {
 	if o.MaxBody <= 0 {
 		o.MaxBody = defaultBody
@@ -84,11 +85,13 @@ func New(o Options) http.Handler {
 	return mux
 }
 
-// Server makes a server with limits against clients that are slow or send too much of what is no body.
+// Server makes a server with limits against clients that are slow or send too much of what is no body. ReadTimeout is for the whole request, also for a
+// body that nobody asks for and that net/http reads to its end; it is over with the last byte, and so does not bound how long confirms take.
 func Server(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       clientTime,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}
@@ -127,9 +130,6 @@ func (d *door) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)); err == nil {
-		defer func() { _ = http.NewResponseController(w).SetReadDeadline(time.Time{}) }() // of the next request
-	}
 	r.Body = http.MaxBytesReader(w, r.Body, d.MaxBody)
 	events, p := d.decode(r)
 	if p != nil {
