@@ -36,8 +36,10 @@ const (
 	defaultInFlight = 1024
 	defaultBuffered = 128 << 20
 	defaultTimeout  = 10 * time.Second
-	// clientTime is how long a client may take to send its request, and as long again to take the answer.
+	// clientTime is how long a client may take to send its request.
 	clientTime = 30 * time.Second
+	// answerTime is how long it may take for the answer. It is longer, as net/http reads what is left of a body before it writes.
+	answerTime = clientTime + 10*time.Second
 )
 
 // door is a handler at work.
@@ -82,7 +84,15 @@ func New(o Options) http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		notFound("there is nothing here: events go to POST /events").write(w)
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hurry(w)
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// hurry gives the client answerTime from now to take the answer. It is called at the beginning, and once more where the answer was waited for.
+func hurry(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime)) // what has no deadlines is no connection
 }
 
 // Server makes a server with limits against clients that are slow or send too much of what is no body. ReadTimeout is for the whole request, also for a

@@ -128,3 +128,57 @@ func TestTheTimeForABodyIsNotThatForConfirmsNorForTheNextRequest(t *testing.T) {
 		stop()
 	})
 }
+
+func TestAClientThatDoesNotReadItsAnswerHoldsNoSlotForEver(t *testing.T) {
+	t.Parallel()
+	events := make([]string, 1000)
+	for i := range events {
+		events[i] = fmt.Sprintf(`{"type":"t","id":"%0255d"}`, i)
+	}
+	for name, tt := range map[string]struct {
+		answer func(router.Message) error
+		batch  string
+	}{
+		"taken":   {nil, strings.Join(events, ",")},
+		"refused": {func(router.Message) error { return router.ErrUnroutable }, strings.Join(events, ",")},
+		"wrong":   {nil, strings.Repeat("0,", 999) + "0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				dial, stop := serveIn(t, newDoor(&broker{answer: tt.answer}, func(o *Options) { o.MaxInFlight = 1 }))
+				deaf := dial()
+				defer deaf.Close()
+				fmt.Fprintf(deaf, "POST /events HTTP/1.1\r\nHost: door\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n[%s]", batch, len(tt.batch)+2, tt.batch)
+				time.Sleep(answerTime + time.Second) // it reads nothing all the while
+				c := dial()
+				defer c.Close()
+				fmt.Fprint(c, "POST /events HTTP/1.1\r\nHost: door\r\nConnection: close\r\nCe-Type: t\r\nContent-Length: 2\r\n\r\n{}")
+				if answer, err := io.ReadAll(c); err != nil || strings.HasPrefix(string(answer), "HTTP/1.1 503 ") {
+					t.Errorf("another client: %q, %v", answer, err)
+				}
+				stop()
+			})
+		})
+	}
+}
+
+func TestAClientThatReadsNoAnswerAtAllKeepsNoServerFromEnding(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 1<<20)
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/events", "//events", "/none"} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				dial, stop := serveIn(t, newDoor(&broker{}, func(o *Options) {
+					o.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, long) })
+				}))
+				c := dial()
+				defer c.Close()
+				fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: door\r\n\r\n", path)
+				synctest.Wait() // until the answer is being written
+				stop()
+			})
+		})
+	}
+}
