@@ -113,6 +113,9 @@ func (c *console) run(cmd *cobra.Command, o *runOptions) error {
 	if err := o.settle.validate(cmd); err != nil {
 		return err
 	}
+	if err := o.http.validate(c, cmd); err != nil {
+		return err
+	}
 	if o.broker.given() && o.data != "" {
 		return usagef(cmd, "--data is for the embedded broker, and --broker names another")
 	}
