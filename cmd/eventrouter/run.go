@@ -96,6 +96,7 @@ type running struct {
 	broker  *amqp.Broker
 	address string               // of HTTP, as a URL
 	doorway *doorway             // nil without HTTP
+	who     ingress.Options      // who may use it: secrets as they were at the start
 	made    map[string]madeSteps // by pipeline
 	retired []madeSteps          // of pipelines that are gone from the rules
 	paths   []string             // of the rules
@@ -323,12 +324,11 @@ func (r *running) door() (*http.Server, io.Closer, error) {
 	if r.http.listen == "" {
 		return nil, nowhere{}, nil
 	}
-	o, err := r.ingress()
-	if err != nil {
+	if err := r.http.access(r.console, &r.who); err != nil {
 		return nil, nil, err
 	}
 	r.doorway = &doorway{}
-	r.doorway.open(ingress.New(o))
+	r.doorway.open(ingress.New(r.ingress()))
 	plain, err := net.Listen("tcp", r.http.listen)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--http: %w", err)
@@ -338,21 +338,21 @@ func (r *running) door() (*http.Server, io.Closer, error) {
 		return nil, nil, errors.Join(err, plain.Close())
 	}
 	r.address = scheme + plain.Addr().String()
-	warnOpen(r.log, plain.Addr(), &o)
+	warnOpen(r.log, plain.Addr(), &r.who)
 	return serverWith(r.log, r.doorway), listener, nil
 }
 
 // ingress is the way in for events, to the exchanges of the rules in force.
-func (r *running) ingress() (ingress.Options, error) {
-	first, _ := r.plan.Source("")
-	o := ingress.Options{
-		Publisher: r.broker, Default: first, Exchanges: map[string]string{}, Ready: r.broker.Connected, Metrics: r.metrics.Handler(),
-		MaxBody: r.http.maxBody, MaxInFlight: r.http.inFlight, Timeout: r.http.confirm,
-	}
+func (r *running) ingress() ingress.Options {
+	o := r.who
+	o.Publisher, o.Ready, o.Metrics = r.broker, r.broker.Connected, r.metrics.Handler()
+	o.MaxBody, o.MaxInFlight, o.Timeout = r.http.maxBody, r.http.inFlight, r.http.confirm
+	o.Default, _ = r.plan.Source("")
+	o.Exchanges = map[string]string{}
 	for _, x := range r.plan.Exchanges {
 		o.Exchanges[x.Key] = x.Name
 	}
-	return o, r.http.access(r.console, &o)
+	return o
 }
 
 // doorway is a handler that another can take the place of.
