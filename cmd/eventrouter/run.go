@@ -66,7 +66,7 @@ Without --broker it starts a broker of its own, which keeps events in memory onl
 On SIGTERM or Ctrl-C it stops taking events, finishes what is in hand, for no longer than --drain, and ends;
 what is not finished by then goes back to its queue. A second signal ends it at once.`,
 		Example: `  eventrouter run
-  eventrouter run --broker amqp://user:pass@rabbit-1,amqp://user:pass@rabbit-2 --rules /etc/eventrouter
+  EVENTROUTER_BROKER=amqp://user:pass@rabbit-1,amqp://user:pass@rabbit-2 eventrouter run --rules /etc/eventrouter
   EVENTROUTER_BROKER=amqps://user:pass@rabbit eventrouter run --broker-ca ca.pem --http :8080`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd, &o) },

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -188,5 +191,31 @@ func TestHelpOfEveryCommand(t *testing.T) {
 			name += "-" + word
 		}
 		golden(t, name+".txt", out)
+	}
+}
+
+// Everybody on a machine can read command lines, and examples are copied.
+func TestNoExampleHasAPasswordOnTheCommandLine(t *testing.T) {
+	t.Parallel()
+	texts := map[string]string{}
+	for _, cmd := range commands(newSession(nil, nil).console) {
+		texts[cmd.CommandPath()] = cmd.Example
+	}
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no docs: %v", err)
+	}
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[page] = string(text)
+	}
+	shown := regexp.MustCompile(`eventrouter .*(--password[ =]["$\w]|--(broker|management)[ =]\S*@).*`)
+	for where, text := range texts {
+		if line := shown.FindString(text); line != "" {
+			t.Errorf("%s: %s", where, line)
+		}
 	}
 }
