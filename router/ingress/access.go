@@ -58,6 +58,7 @@ func (a *access) wanted() string {
 	return "a bearer token, or a user and password, that are known here"
 }
 
+// allows holds of requests with a secret that is known; where there are none, of none.
 func (a *access) allows(r *http.Request) bool {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if strings.EqualFold(scheme, "Bearer") {

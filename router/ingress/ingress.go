@@ -24,7 +24,7 @@ type Options struct {
 	Timeout     time.Duration // until all of a request's events are confirmed, default 10s
 
 	// Who may send events and read metrics: whoever gives one of the bearer Tokens, or one of the Users (name to password) by basic authentication;
-	// everybody, where there are neither. /healthz and /readyz are always open.
+	// everybody, where there are neither. /healthz and /readyz are always open; only who gives a secret is told by /readyz why not.
 	Tokens []string
 	Users  map[string]string
 	Rate   float64 // events a second that are taken, over all clients; 0 is no limit. Over it: 429
@@ -49,6 +49,7 @@ type door struct {
 	buffered atomic.Int64  // bytes that their bodies may have
 	pace     *pace
 	brakes   brakes
+	access   *access
 }
 
 // New makes the handler of POST /events, POST /events/{exchange}, GET /healthz, GET /readyz and GET /metrics. It is safe for concurrent use.
@@ -70,8 +71,8 @@ func New(o Options) http.Handler {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
 	}
-	d := &door{Options: o, slots: make(chan struct{}, o.MaxInFlight), pace: newPace(o.Rate, o.MaxBatch), brakes: brakes{braked: map[kind]*brake{}}}
 	a := newAccess(o.Tokens, o.Users)
+	d := &door{Options: o, slots: make(chan struct{}, o.MaxInFlight), pace: newPace(o.Rate, o.MaxBatch), brakes: brakes{braked: map[kind]*brake{}}, access: a}
 	events := a.guard(http.HandlerFunc(d.events))
 	mux := http.NewServeMux()
 	mux.Handle("/events", events)
@@ -107,10 +108,15 @@ func Server(h http.Handler) *http.Server {
 	}
 }
 
-func (d *door) ready(w http.ResponseWriter, _ *http.Request) {
+// ready tells everybody whether events can be taken, and why not whoever has shown a secret: the reason may name hosts and users.
+func (d *door) ready(w http.ResponseWriter, r *http.Request) {
 	if d.Ready != nil {
 		if err := d.Ready(); err != nil {
-			unavailable(err.Error()).write(w)
+			detail := "not ready"
+			if d.access.allows(r) {
+				detail = err.Error()
+			}
+			unavailable(detail).write(w)
 			return
 		}
 	}
