@@ -26,6 +26,7 @@ func TestWhoMaySendEventsAndReadMetrics(t *testing.T) {
 		{"a wrong token", tokens, users, "Bearer first-tokem", 401},
 		{"a token's beginning", tokens, users, "Bearer first", 401},
 		{"no token", tokens, users, "Bearer", 401},
+		{"no token where an empty one is known", []string{""}, nil, "Bearer ", 401},
 		{"a user", tokens, users, "Basic c2hvcDpwYXNzOndvcmQ=", 202},
 		{"a wrong password", tokens, users, "Basic c2hvcDpwYXNz", 401},
 		{"a user where tokens are asked for", tokens, nil, "Basic c2hvcDpwYXNzOndvcmQ=", 401},
