@@ -111,8 +111,10 @@ func parseURL(raw string) (*url.URL, error) {
 	if strings.Contains(rest.String(), "@") {
 		return nil, errors.New("there is an @ after the host; " + escape)
 	}
-	_, err = amqp091.ParseURI(raw)
-	return u, err
+	if _, err := amqp091.ParseURI(raw); err != nil { // its words would show what they are about
+		return nil, errors.New("there are no spaces in it, and heartbeat, connection_timeout and channel_max are whole numbers; " + escape)
+	}
+	return u, nil
 }
 
 // config is that of connections to a URL.
