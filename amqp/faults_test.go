@@ -336,15 +336,34 @@ func TestMessagesOverTheWindowOfBytesGoAlone(t *testing.T) {
 func TestURLsThatCannotBe(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
-		"":                            "no broker URL",
-		" , ":                         "no broker URL",
-		"http://x":                    "begins with amqp:// or amqps://",
-		"amqp://u:geheim@x:1:2":       "",
-		"amqp://u:geheim@x:99999":     "port",
-		"amqp://x,redis://u:geheim@y": "begins with amqp",
+		"":                                "no broker URL",
+		" , ":                             "no broker URL",
+		"http://x":                        "begins with amqp:// or amqps://",
+		"amqp://u:geheim@x:1:2":           "",
+		"amqp://u:geheim@x:99999":         "port",
+		"amqp://x,redis://u:geheim@y":     "begins with amqp",
+		"u:geheim@x:5672":                 "broker URL: it begins with amqp:// or amqps://",
+		"amqp:u:geheim@x":                 "begins with amqp",
+		"amqp:/u:geheim@x":                "begins with amqp",
+		"amqp://u:1,geheim@x":             "broker URL 2 of 2: it begins with amqp",
+		"amqp://u:1?heartbeat=geheim,2@x": "whole numbers",
+		"amqp://x/a b":                    "no spaces",
+		"amqp://geheim:1,2@x":             "a comma too",
+		"amqp://u:1/geheim@x":             "there is an @ after the host",
+		"amqp://u:1?geheim@x":             "there is an @ after the host",
+		"amqp://u:1#geheim@x":             "there is an @ after the host",
+		"amqp://u:a@b/geheim@x":           "there is an @ after the host",
+		"amqp://u:1?heartbeat=geheim@x":   "there is an @ after the host",
+		"amqp://geheim:99999,2@x":         "broker URL 1 of 2: after the host comes a port",
+		"amqp://u:gehe im@x":              "special characters",
 	} {
 		_, err := amqp.New(url, amqp.Options{})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "geheim") {
+			t.Errorf("%q: %v", url, err)
+		}
+	}
+	for _, url := range []string{"amqp://u:p@x/v%40h", "AMQP://x", "amqp://u:p@s@[::1]:5672", "amqp://u:p%2Cq@x, amqps://y"} {
+		if _, err := amqp.New(url, amqp.Options{}); err != nil {
 			t.Errorf("%q: %v", url, err)
 		}
 	}

@@ -64,49 +64,73 @@ type endpoint struct {
 	config   amqp091.Config
 }
 
+// parseURLs reads URLs that commas part. Its errors name a URL by its number and show nothing of it: where a character of a password is not escaped,
+// what seems to be a host, a path or the next URL may be the rest of the password.
 func parseURLs(urls string, o *Options) ([]endpoint, error) {
-	var out []endpoint
+	var given []string
 	for raw := range strings.SplitSeq(urls, ",") {
-		if raw = strings.TrimSpace(raw); raw == "" {
-			continue
+		if raw = strings.TrimSpace(raw); raw != "" {
+			given = append(given, raw)
 		}
-		e, err := parseURL(raw, o)
-		if err != nil {
+	}
+	if len(given) == 0 {
+		return nil, errors.New("no broker URL is given")
+	}
+	var out []endpoint
+	for i, raw := range given {
+		u, err := parseURL(raw)
+		switch {
+		case err != nil && len(given) > 1:
+			return nil, fmt.Errorf("broker URL %d of %d: %w", i+1, len(given), err)
+		case err != nil:
+			return nil, fmt.Errorf("broker URL: %w", err)
+		}
+		e := endpoint{url: raw, redacted: u.Redacted()}
+		if e.config, err = o.config(u); err != nil {
 			return nil, err
 		}
 		out = append(out, e)
 	}
-	if len(out) == 0 {
-		return nil, errors.New("no broker URL is given")
-	}
 	return out, nil
 }
 
-func parseURL(raw string, o *Options) (endpoint, error) {
+func parseURL(raw string) (*url.URL, error) {
+	const escape = "in user and password, special characters are written as %XX, a comma too"
+	if scheme, _, _ := strings.Cut(raw, "://"); !strings.EqualFold(scheme, "amqp") && !strings.EqualFold(scheme, "amqps") {
+		return nil, errors.New("it begins with amqp:// or amqps://; " + escape)
+	}
 	u, err := url.Parse(raw)
 	if err != nil {
-		return endpoint{}, errors.New("the broker URL cannot be parsed: write amqp://user:password@host:5672/vhost, with special characters as %XX")
-	}
-	e := endpoint{url: raw, redacted: u.Redacted()}
-	if u.Scheme != "amqp" && u.Scheme != "amqps" {
-		return e, fmt.Errorf("broker URL %q begins with amqp:// or amqps://", e.redacted)
+		return nil, errors.New("it cannot be parsed: write amqp://user:password@host:5672/vhost; " + escape)
 	}
 	if port, err := strconv.Atoi(u.Port()); u.Port() != "" && (err != nil || port < 1 || port > 65535) || strings.Count(u.Host, ":") > 1 && u.Host[0] != '[' {
-		return e, fmt.Errorf("broker URL %q: after the host comes a port up to 65535, and an IPv6 address is in brackets", e.redacted)
+		return nil, errors.New("after the host comes a port up to 65535, and an IPv6 address is in brackets; " + escape)
 	}
-	if _, err := amqp091.ParseURI(raw); err != nil {
-		return e, fmt.Errorf("broker URL %q: %w", e.redacted, err)
+	rest := *u
+	rest.User = nil
+	if strings.Contains(rest.String(), "@") {
+		return nil, errors.New("there is an @ after the host; " + escape)
 	}
-	e.config = amqp091.Config{Heartbeat: o.Heartbeat, Locale: "en_US"}
-	if u.Scheme == "amqps" {
-		if e.config.TLSClientConfig, err = o.TLS.config(u.Hostname()); err != nil {
-			return e, err
-		}
-		if o.TLS.CertFile != "" && u.User == nil {
-			e.config.SASL = []amqp091.Authentication{&amqp091.ExternalAuth{}}
-		}
+	if _, err := amqp091.ParseURI(raw); err != nil { // its words would show what they are about
+		return nil, errors.New("there are no spaces in it, and heartbeat, connection_timeout and channel_max are whole numbers; " + escape)
 	}
-	return e, nil
+	return u, nil
+}
+
+// config is that of connections to a URL.
+func (o *Options) config(u *url.URL) (amqp091.Config, error) {
+	c := amqp091.Config{Heartbeat: o.Heartbeat, Locale: "en_US"}
+	if u.Scheme != "amqps" {
+		return c, nil
+	}
+	var err error
+	if c.TLSClientConfig, err = o.TLS.config(u.Hostname()); err != nil {
+		return c, err
+	}
+	if o.TLS.CertFile != "" && u.User == nil {
+		c.SASL = []amqp091.Authentication{&amqp091.ExternalAuth{}}
+	}
+	return c, nil
 }
 
 func (o TLSOptions) config(host string) (*tls.Config, error) {

@@ -42,8 +42,11 @@ func New(address, vhost string, o Options) (*Client, error) {
 	if err != nil {
 		return nil, errors.New("the URL of the management API cannot be read: write http://user:password@host:15672, with special characters as %XX") // the parser's words would show the password
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("the URL of the management API has to be http://HOST:PORT or https://HOST:PORT, not %q", u.Redacted())
+	rest := *u
+	rest.User = nil
+	// An @ in the rest ends what seems to be a host or a path and is a password. Nothing of the URL is shown.
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Contains(rest.String(), "@") {
+		return nil, errors.New("the URL of the management API has to be http://HOST:PORT or https://HOST:PORT, with USER:PASSWORD@ before HOST, and special characters as %XX")
 	}
 	user := u.User
 	if user == nil {

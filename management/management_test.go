@@ -59,7 +59,10 @@ func told(t *testing.T, url string, wants ...string) {
 
 func TestAWrongURLIsRefusedWithoutItsPassword(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"amqp://ann:secret@host", "host:15672", "http://ann:secret@ho st:1", ""} {
+	for _, url := range []string{
+		"amqp://ann:secret@host", "host:15672", "http://ann:secret@ho st:1", "", "ann:secret@host:15672", "http:ann:secret@host", "http://ann:1/secret@host", "http://ann:1?secret@host",
+		"http://ann:1#secret@host",
+	} {
 		if _, err := management.New(url, "/", management.Options{}); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v", url, err)
 		}

@@ -54,7 +54,7 @@ while its events are moved: 'run' lets go of it by itself, and others are waited
 Objects of others are never touched.
 'run' does all this by itself when it starts, and when its rules change.`,
 		Example: `  eventrouter plan && eventrouter apply
-  eventrouter apply --broker amqp://user:pass@rabbit --delete-queues
+  EVENTROUTER_BROKER=amqp://user:pass@rabbit eventrouter apply --delete-queues
   eventrouter apply --migrate`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.apply(cmd, &o) },

@@ -26,8 +26,8 @@ and bindings and persistent messages are kept in that folder too, and outlive a 
 message is confirmed when it is on disk.`,
 		Example: `  eventrouter broker
   eventrouter broker --data /var/lib/eventrouter
-  eventrouter broker --listen 0.0.0.0:5672 --user dev --password "$PASSWORD"
-  eventrouter broker --listen 0.0.0.0:5671 --tls-cert broker.pem --tls-key broker.key --user dev --password "$PASSWORD"`,
+  EVENTROUTER_PASSWORD="$PASSWORD" eventrouter broker --listen 0.0.0.0:5672 --user dev
+  EVENTROUTER_PASSWORD="$PASSWORD" eventrouter broker --listen 0.0.0.0:5671 --tls-cert broker.pem --tls-key broker.key --user dev`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if verbose {
@@ -58,6 +58,7 @@ message is confirmed when it is on disk.`,
 	flags.StringVar(&o.Addr, "listen", defaultListen, "address to listen on; beyond this machine only with a password")
 	flags.StringVar(&o.User, "user", "guest", "user name")
 	flags.StringVar(&o.Password, "password", "", "password; better given as EVENTROUTER_PASSWORD, which no process list shows (guest without it)")
+	secret(cmd, "password")
 	secure.add(cmd)
 	addKeepFlags(cmd, &o.Data, &o.MemoryLimit)
 	flags.BoolVarP(&verbose, "verbose", "v", false, "tell of clients' errors")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -36,6 +37,15 @@ func secret(cmd *cobra.Command, flag string) {
 	_ = cmd.Flags().SetAnnotation(flag, envSecret, []string{"true"}) // the error is only for a flag that does not exist
 }
 
+// withoutSecret is pflag's error about a wrong value, without the value where it may hold a password.
+func withoutSecret(err error) error {
+	wrong, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok || len(wrong.GetFlag().Annotations[envSecret]) == 0 {
+		return err
+	}
+	return fmt.Errorf("what is given for --%s cannot be read: %w; in a URL, special characters are written as %%XX", wrong.GetFlag().Name, wrong.Unwrap())
+}
+
 // fromEnvironment sets every flag that the command line does not give from its variable, if that is set and not empty.
 // A list is written with commas. It is the only way in which the environment reaches a flag.
 func (c *console) fromEnvironment(cmd *cobra.Command) error {
@@ -50,7 +60,7 @@ func (c *console) fromEnvironment(cmd *cobra.Command) error {
 			return
 		}
 		if err := cmd.Flags().Set(f.Name, value); err != nil {
-			failed = usageError{fmt.Errorf("environment variable %s: %w", name, err), cmd}
+			failed = usageError{fmt.Errorf("environment variable %s: %w", name, withoutSecret(err)), cmd}
 		}
 	})
 	return failed

@@ -68,7 +68,7 @@ with --all. The verdict is that of the router itself. No broker is needed.`,
   eventrouter explain -o json --type order.created --data @order.json`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef(cmd, "events come from flags or from standard input, not from arguments (%q): < FILE", args[0])
+				return usagef(cmd, "events come from flags or from standard input, not from arguments (%s): < FILE", shownArgument(args[0]))
 			}
 			return nil
 		},

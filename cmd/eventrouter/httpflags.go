@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -49,6 +47,17 @@ func (h *httpFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&h.key, "http-key", "", "file with its key (PEM)")
 }
 
+// validate reports a file of secrets that is given as nothing, such as an empty variable of a script: without one, the door would be open.
+func (h *httpFlags) validate(c *console, cmd *cobra.Command) error {
+	for _, name := range []string{"http-token-file", "http-user-file"} {
+		f := cmd.Flags().Lookup(name)
+		if _, set := c.env(envName(f)); h.listen != "" && f.Value.String() == "" && (f.Changed || set) {
+			return usagef(cmd, "--%s (%s) is given and empty: name a file, or leave it out to have none", name, envName(f))
+		}
+	}
+	return nil
+}
+
 // access fills in who may use the door.
 func (h *httpFlags) access(c *console, o *ingress.Options) error {
 	tokens, err := secrets(c, tokensVariable, "--http-token-file", h.tokens)
@@ -81,9 +90,12 @@ func secrets(c *console, variable, flag, path string) ([]string, error) {
 			out = append(out, s)
 		}
 	}
-	value, _ := c.env(variable)
+	value, set := c.env(variable)
 	for s := range strings.SplitSeq(value, ",") {
 		add(s)
+	}
+	if set && len(out) == 0 {
+		return nil, fmt.Errorf("environment variable %s is set, and nothing is in it: everybody could come in; unset it to have none", variable)
 	}
 	if path == "" {
 		return out, nil
@@ -93,8 +105,8 @@ func secrets(c *console, variable, flag, path string) ([]string, error) {
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	before := len(out)
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		add(lines.Text())
+	for line := range strings.Lines(string(text)) {
+		add(line)
 	}
 	if len(out) == before {
 		return nil, fmt.Errorf("%s: %q is empty: nobody could come in, or, without it, everybody", flag, path)

@@ -36,7 +36,7 @@ objects that are gone, arguments, bindings to queues of ours, and policies in fo
 what is gone; the rest is for you to undo. Queues and bindings of others are not looked at. All users of a machine
 see what is on command lines: give a URL with a password by EVENTROUTER_MANAGEMENT, and the broker's by
 EVENTROUTER_BROKER.`,
-		Example: `  eventrouter plan --broker amqp://user:pass@rabbit
+		Example: `  EVENTROUTER_BROKER=amqp://user:pass@rabbit eventrouter plan
   eventrouter plan --exit-code || echo "there are changes, or it failed"
   eventrouter plan --offline -o json`,
 		Args: arguments(0, 0, ""),

@@ -41,7 +41,7 @@ with --skip-invalid the lines after it are published too, and the exit code is s
 		Example: `  eventrouter publish --type order.created --data '{"total": 1500}'
   eventrouter publish --type order.created --data @order.json --subject order-7 --attr tenant=acme
   eventrouter publish < events.ndjson
-  eventrouter publish --broker amqp://user:pass@rabbit --exchange shop.events < events.ndjson`,
+  EVENTROUTER_BROKER=amqp://user:pass@rabbit eventrouter publish --exchange shop.events < events.ndjson`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.output.validate(cmd); err != nil {

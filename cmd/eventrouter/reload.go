@@ -181,11 +181,7 @@ func (r *running) adopt(p *plan.Plan, made map[string]madeSteps) {
 	exchanges := r.plan.Exchanges
 	r.plan = p
 	if r.doorway != nil && !slices.Equal(exchanges, p.Exchanges) {
-		if o, err := r.ingress(); err != nil {
-			r.log.Warn("HTTP goes on with the exchanges that it had", zap.Error(err))
-		} else {
-			r.doorway.open(ingress.New(o))
-		}
+		r.doorway.open(ingress.New(r.ingress()))
 	}
 	old := map[string]madeSteps{}
 	for name, steps := range made {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,6 +120,41 @@ func TestRunFollowsALinkThatIsSwapped(t *testing.T) {
 	if code := r.wait(); code != exitOK {
 		t.Errorf("exit code %d, %s", code, r.err)
 	}
+}
+
+func TestReloadedRulesChangeExchangesAndNotWhoMaySend(t *testing.T) {
+	t.Parallel()
+	rules, tokens := write(t, "rules.yaml", sink), write(t, "tokens", "before\n")
+	r := startRun(t, rules, "", nil, "--http-token-file", tokens)
+	post := func(token string) int {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodPost, r.http+"/events/more", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Ce-Type", "a")
+		req.Header.Set("Authorization", "Bearer "+token)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		return res.StatusCode
+	}
+	if got := post("before"); got != http.StatusNotFound {
+		t.Errorf("an exchange that is not there: %d", got)
+	}
+	overwrite(t, tokens, "after\n")
+	overwrite(t, rules, sink+"exchanges: {events: {}, more: {}}\n")
+	r.err.waitFor(t, "the rules are reloaded")
+	if got := post("before"); got != http.StatusAccepted {
+		t.Errorf("the token of the start: %d", got)
+	}
+	if got := post("after"); got != http.StatusUnauthorized {
+		t.Errorf("a token that was written later: %d", got)
+	}
+	r.end()
+	r.wait()
 }
 
 func TestAGuardRefusesRulesThatLoseEvents(t *testing.T) {

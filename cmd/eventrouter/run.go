@@ -66,7 +66,7 @@ Without --broker it starts a broker of its own, which keeps events in memory onl
 On SIGTERM or Ctrl-C it stops taking events, finishes what is in hand, for no longer than --drain, and ends;
 what is not finished by then goes back to its queue. A second signal ends it at once.`,
 		Example: `  eventrouter run
-  eventrouter run --broker amqp://user:pass@rabbit-1,amqp://user:pass@rabbit-2 --rules /etc/eventrouter
+  EVENTROUTER_BROKER=amqp://user:pass@rabbit-1,amqp://user:pass@rabbit-2 eventrouter run --rules /etc/eventrouter
   EVENTROUTER_BROKER=amqps://user:pass@rabbit eventrouter run --broker-ca ca.pem --http :8080`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd, &o) },
@@ -96,6 +96,7 @@ type running struct {
 	broker  *amqp.Broker
 	address string               // of HTTP, as a URL
 	doorway *doorway             // nil without HTTP
+	who     ingress.Options      // who may use it: secrets as they were at the start
 	made    map[string]madeSteps // by pipeline
 	retired []madeSteps          // of pipelines that are gone from the rules
 	paths   []string             // of the rules
@@ -111,6 +112,9 @@ func (c *console) run(cmd *cobra.Command, o *runOptions) error {
 		return err
 	}
 	if err := o.settle.validate(cmd); err != nil {
+		return err
+	}
+	if err := o.http.validate(c, cmd); err != nil {
 		return err
 	}
 	if o.broker.given() && o.data != "" {
@@ -212,7 +216,7 @@ func (r *running) run(ctx context.Context, file *rules.File, hooks router.Hooks)
 		Plan: r.plan, Broker: r.broker, Handlers: handlers, Hooks: hooks, Drain: r.drain,
 		Ready: func() {
 			r.log.Info("running", zap.Int("rules", len(r.plan.Rules)), zap.Strings("pipelines", slices.Sorted(maps.Keys(handlers))), zap.String("http", r.address))
-			work.Go(func() error { return serve(ctx, door, listener, r.drain) })
+			work.Go(func() error { return serve(ctx, r.log, door, listener, r.drain) })
 			close(ready)
 		},
 		Apply: router.ApplyOptions{By: author(), Settle: r.settle.option()},
@@ -320,12 +324,11 @@ func (r *running) door() (*http.Server, io.Closer, error) {
 	if r.http.listen == "" {
 		return nil, nowhere{}, nil
 	}
-	o, err := r.ingress()
-	if err != nil {
+	if err := r.http.access(r.console, &r.who); err != nil {
 		return nil, nil, err
 	}
 	r.doorway = &doorway{}
-	r.doorway.open(ingress.New(o))
+	r.doorway.open(ingress.New(r.ingress()))
 	plain, err := net.Listen("tcp", r.http.listen)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--http: %w", err)
@@ -335,21 +338,21 @@ func (r *running) door() (*http.Server, io.Closer, error) {
 		return nil, nil, errors.Join(err, plain.Close())
 	}
 	r.address = scheme + plain.Addr().String()
-	warnOpen(r.log, plain.Addr(), &o)
+	warnOpen(r.log, plain.Addr(), &r.who)
 	return serverWith(r.log, r.doorway), listener, nil
 }
 
 // ingress is the way in for events, to the exchanges of the rules in force.
-func (r *running) ingress() (ingress.Options, error) {
-	first, _ := r.plan.Source("")
-	o := ingress.Options{
-		Publisher: r.broker, Default: first, Exchanges: map[string]string{}, Ready: r.broker.Connected, Metrics: r.metrics.Handler(),
-		MaxBody: r.http.maxBody, MaxInFlight: r.http.inFlight, Timeout: r.http.confirm,
-	}
+func (r *running) ingress() ingress.Options {
+	o := r.who
+	o.Publisher, o.Ready, o.Metrics = r.broker, r.broker.Connected, r.metrics.Handler()
+	o.MaxBody, o.MaxInFlight, o.Timeout = r.http.maxBody, r.http.inFlight, r.http.confirm
+	o.Default, _ = r.plan.Source("")
+	o.Exchanges = map[string]string{}
 	for _, x := range r.plan.Exchanges {
 		o.Exchanges[x.Key] = x.Name
 	}
-	return o, r.http.access(r.console, &o)
+	return o
 }
 
 // doorway is a handler that another can take the place of.
@@ -359,8 +362,9 @@ func (d *doorway) open(h http.Handler) { d.now.Store(&h) }
 
 func (d *doorway) ServeHTTP(w http.ResponseWriter, r *http.Request) { (*d.now.Load()).ServeHTTP(w, r) }
 
-// serve answers requests until ctx is over, and then finishes those that have come.
-func serve(ctx context.Context, server *http.Server, l io.Closer, drain time.Duration) error {
+// serve answers requests until ctx is over, and then finishes those that have come, for no longer than drain: to the client what is cut off is not taken,
+// and so nothing is lost.
+func serve(ctx context.Context, log *zap.Logger, server *http.Server, l io.Closer, drain time.Duration) error {
 	listener, ok := l.(net.Listener)
 	if !ok {
 		return nil
@@ -375,7 +379,7 @@ func serve(ctx context.Context, server *http.Server, l io.Closer, drain time.Dur
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	if err := server.Shutdown(limited); err != nil {
-		return errors.Join(fmt.Errorf("http: %w", err), server.Close())
+		log.Warn("HTTP: requests that are not finished are cut off", zap.Duration("after", drain), zap.NamedError("closing", server.Close()))
 	}
 	<-ended
 	return nil

@@ -71,12 +71,20 @@ func arguments(least, most int, names string) cobra.PositionalArgs {
 			if cmd.Flags().Lookup("rules") != nil {
 				hint = "; rules files are named by --rules"
 			}
-			return usagef(cmd, "%q takes no argument, but got %q%s", cmd.CommandPath(), args[0], hint)
+			return usagef(cmd, "%q takes no argument, but got %s%s", cmd.CommandPath(), shownArgument(args[0]), hint)
 		case most >= 0 && len(args) > most:
-			return usagef(cmd, "%q takes %s and no more, but got %q", cmd.CommandPath(), names, args[most])
+			return usagef(cmd, "%q takes %s and no more, but got %s", cmd.CommandPath(), names, shownArgument(args[most]))
 		}
 		return nil
 	}
+}
+
+// shownArgument quotes an argument for an error, unless it may be a URL with a password in it.
+func shownArgument(arg string) string {
+	if strings.Contains(arg, "@") {
+		return `"…" (not shown, as it may hold a password)`
+	}
+	return strconv.Quote(arg)
 }
 
 // group makes cmd one that only holds other commands: alone it prints its help, and another word is an unknown command.
@@ -91,7 +99,7 @@ func group(cmd *cobra.Command) *cobra.Command {
 				names = append(names, sub.Name())
 			}
 		}
-		return usagef(cmd, "unknown command %q for %q%s", args[0], cmd.CommandPath(), didYouMean(args[0], names, ""))
+		return usagef(cmd, "unknown command %s for %q%s", shownArgument(args[0]), cmd.CommandPath(), didYouMean(args[0], names, ""))
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	return cmd
@@ -101,6 +109,9 @@ func group(cmd *cobra.Command) *cobra.Command {
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
+		if err = withoutSecret(err); strings.Contains(err.Error(), "@") && !errors.As(err, new(*pflag.InvalidValueError)) {
+			err = errors.New("the flags cannot be read: one is written as -FLAG or --=; it is not shown, as it may hold a password")
+		}
 		return usageError{err, cmd}
 	}
 	var names []string

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -51,11 +54,35 @@ func TestWrongUsageExitsWithTwoAndSaysWhatIsMeant(t *testing.T) {
 
 func TestPasswordsInWrongURLsAreNotPrinted(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"http://user:geheim@host", "amqp://user:geheim@host:99999999", "amqp://user:geh%eim@host"} {
-		_, _, err := eventrouter(t, "publish", "--broker", url, "--exchange", "e", "--type", "t")
-		if err == "" || strings.Contains(err, "geheim") || strings.Contains(err, "geh%eim") {
-			t.Errorf("%s: printed %q", url, err)
+	publish := []string{"publish", "--exchange", "e", "--type", "t"}
+	for _, url := range []string{
+		"http://user:geheim@host", "amqp://user:geheim@host:99999999", "amqp://user:geh%eim@host", "user:geheim@host:5672", "amqp:user:geheim@host",
+		"amqp://user:1,geheim@host", "amqp://user:1/geheim@host", `amqp://user:"geheim@host`, `amqp://user:geheim"@host`,
+	} {
+		for name, tt := range map[string]struct {
+			args []string
+			env  map[string]string
+		}{
+			"flag":                   {append(publish, "--broker", url), nil},
+			"variable":               {publish, map[string]string{"EVENTROUTER_BROKER": url}},
+			"argument":               {[]string{"run", url}, nil},
+			"one argument too many":  {[]string{"dead", "list", "p", url}, nil},
+			"event":                  {[]string{"explain", url}, nil},
+			"command":                {[]string{url}, nil},
+			"short flag":             {append(publish, "-b"+url), nil},
+			"flag without its name":  {append(publish, "--="+url), nil},
+			"flag that is not there": {append(publish, "--brokre="+url), nil},
+		} {
+			s := newSession(nil, tt.env)
+			code := s.execute(t.Context(), tt.args)
+			if got := s.err.String() + s.out.String(); code == exitOK || got == "" || strings.Contains(got, "geheim") || strings.Contains(got, "geh%eim") {
+				t.Errorf("%s, %s: exit code %d, printed %q", name, url, code, got)
+			}
 		}
+	}
+	s := newSession(nil, map[string]string{"EVENTROUTER_BROKER": `amqp://user:"@host`})
+	if code := s.execute(t.Context(), publish); code != exitUsage || !strings.Contains(s.err.String(), "environment variable EVENTROUTER_BROKER: what is given for --broker cannot be read") {
+		t.Errorf("exit code %d, %s", code, s.err)
 	}
 }
 
@@ -164,5 +191,31 @@ func TestHelpOfEveryCommand(t *testing.T) {
 			name += "-" + word
 		}
 		golden(t, name+".txt", out)
+	}
+}
+
+// Everybody on a machine can read command lines, and examples are copied.
+func TestNoExampleHasAPasswordOnTheCommandLine(t *testing.T) {
+	t.Parallel()
+	texts := map[string]string{}
+	for _, cmd := range commands(newSession(nil, nil).console) {
+		texts[cmd.CommandPath()] = cmd.Example
+	}
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no docs: %v", err)
+	}
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[page] = string(text)
+	}
+	shown := regexp.MustCompile(`eventrouter .*(--password[ =]["$\w]|--(broker|management)[ =]\S*@).*`)
+	for where, text := range texts {
+		if line := shown.FindString(text); line != "" {
+			t.Errorf("%s: %s", where, line)
+		}
 	}
 }

@@ -58,10 +58,12 @@ func (a *access) wanted() string {
 	return "a bearer token, or a user and password, that are known here"
 }
 
+// allows holds of requests with a secret that is known; where there are none, of none.
 func (a *access) allows(r *http.Request) bool {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if strings.EqualFold(scheme, "Bearer") {
-		return among(a.tokens, strings.TrimSpace(token))
+		token = strings.TrimSpace(token)
+		return token != "" && among(a.tokens, token) // an empty one is that of a program whose own variable was empty
 	}
 	name, password, ok := r.BasicAuth()
 	return ok && among(a.users, name+":"+password)

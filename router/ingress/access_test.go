@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -25,6 +26,7 @@ func TestWhoMaySendEventsAndReadMetrics(t *testing.T) {
 		{"a wrong token", tokens, users, "Bearer first-tokem", 401},
 		{"a token's beginning", tokens, users, "Bearer first", 401},
 		{"no token", tokens, users, "Bearer", 401},
+		{"no token where an empty one is known", []string{""}, nil, "Bearer ", 401},
 		{"a user", tokens, users, "Basic c2hvcDpwYXNzOndvcmQ=", 202},
 		{"a wrong password", tokens, users, "Basic c2hvcDpwYXNz", 401},
 		{"a user where tokens are asked for", tokens, nil, "Basic c2hvcDpwYXNzOndvcmQ=", 401},
@@ -59,6 +61,28 @@ func TestWhoMaySendEventsAndReadMetrics(t *testing.T) {
 		}
 		if n := len(b.messages()); tt.want == 401 && n != 0 {
 			t.Errorf("%s: %d events were published", tt.name, n)
+		}
+	}
+}
+
+func TestWhyItIsNotReadyIsToldToThoseWhoKnowASecret(t *testing.T) {
+	t.Parallel()
+	down := errors.New("amqp://shop@rabbit-1.internal: connection refused")
+	for _, tt := range []struct {
+		name          string
+		tokens        []string
+		authorization string
+		want          string
+	}{
+		{"no secrets", nil, "", "not ready"},
+		{"no secrets, one given", nil, "Bearer token", "not ready"},
+		{"nothing given", []string{"token"}, "", "not ready"},
+		{"a wrong token", []string{"token"}, "Bearer t", "not ready"},
+		{"the token", []string{"token"}, "Bearer token", down.Error()},
+	} {
+		h := newDoor(&broker{}, func(o *Options) { o.Tokens, o.Ready = tt.tokens, func() error { return down } })
+		if w, p := do(h, request("GET", "/readyz", "", "Authorization: "+tt.authorization)); w.Code != 503 || p.Detail != tt.want || p.Detail == "not ready" && strings.Contains(w.Body.String(), "rabbit") {
+			t.Errorf("%s: %d %s", tt.name, w.Code, w.Body)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package ingress
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"mime"
@@ -14,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/eventrouter/eventrouter/router/event"
+	"github.com/eventrouter/eventrouter/router/event/jsonscan"
 )
 
 // The content types of CloudEvents' HTTP binding (version 1.0.2, section 3).
@@ -100,12 +100,12 @@ func withID(e *event.Event) *event.Event {
 
 // readBatch reads a JSON array of events. All that are wrong are named; none is published then.
 func (d *door) readBatch(body []byte) ([]*event.Event, *problem) {
-	var raw []json.RawMessage
-	if err := json.Unmarshal(body, &raw); err != nil || raw == nil {
+	raw, n, ok := elements(body, d.MaxBatch)
+	if !ok {
 		return nil, badRequest("a batch is a JSON array of events")
 	}
-	if len(raw) > d.MaxBatch {
-		return nil, &problem{Title: "Too large", Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the batch has %d events; the limit is %d", len(raw), d.MaxBatch)}
+	if n > d.MaxBatch {
+		return nil, &problem{Title: "Too large", Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the batch has %d events; the limit is %d", n, d.MaxBatch)}
 	}
 	events := make([]*event.Event, 0, len(raw))
 	var wrong []eventError
@@ -123,6 +123,34 @@ func (d *door) readBatch(body []byte) ([]*event.Event, *problem) {
 		return nil, p
 	}
 	return events, nil
+}
+
+// elements finds the elements of a JSON array where they lie. It counts them all and returns the first most of them: a body has room for half a million
+// of them, which as slices of their own would be many times its size.
+func elements(array []byte, most int) (first [][]byte, n int, ok bool) {
+	i := jsonscan.Space(array, 0)
+	if i == len(array) || array[i] != '[' {
+		return nil, 0, false
+	}
+	if i = jsonscan.Space(array, i+1); i < len(array) && array[i] == ']' {
+		return nil, 0, jsonscan.End(array, i+1)
+	}
+	for {
+		begin := jsonscan.Space(array, i)
+		if i, ok = jsonscan.Value(array, begin, 1); !ok {
+			return nil, 0, false
+		}
+		if n++; n <= most {
+			first = append(first, array[begin:i])
+		}
+		if i = jsonscan.Space(array, i); i == len(array) {
+			return nil, 0, false
+		}
+		if array[i] != ',' {
+			return first, n, array[i] == ']' && jsonscan.End(array, i+1)
+		}
+		i++
+	}
 }
 
 const headerPrefix = "Ce-"

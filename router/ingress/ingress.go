@@ -24,7 +24,7 @@ type Options struct {
 	Timeout     time.Duration // until all of a request's events are confirmed, default 10s
 
 	// Who may send events and read metrics: whoever gives one of the bearer Tokens, or one of the Users (name to password) by basic authentication;
-	// everybody, where there are neither. /healthz and /readyz are always open.
+	// everybody, where there are neither. /healthz and /readyz are always open; only who gives a secret is told by /readyz why not.
 	Tokens []string
 	Users  map[string]string
 	Rate   float64 // events a second that are taken, over all clients; 0 is no limit. Over it: 429
@@ -36,8 +36,10 @@ const (
 	defaultInFlight = 1024
 	defaultBuffered = 128 << 20
 	defaultTimeout  = 10 * time.Second
-	// bodyTime is how long a client may take for its body.
-	bodyTime = 30 * time.Second
+	// clientTime is how long a client may take to send its request.
+	clientTime = 30 * time.Second
+	// answerTime is how long it may take for the answer. It is longer, as net/http reads what is left of a body before it writes.
+	answerTime = clientTime + 10*time.Second
 )
 
 // door is a handler at work.
@@ -47,9 +49,11 @@ type door struct {
 	buffered atomic.Int64  // bytes that their bodies may have
 	pace     *pace
 	brakes   brakes
+	access   *access
 }
 
 // New makes the handler of POST /events, POST /events/{exchange}, GET /healthz, GET /readyz and GET /metrics. It is safe for concurrent use.
+// [Server] bounds how long requests may take to come; another server needs a ReadTimeout for that.
 func New(o Options) http.Handler {
 	if o.MaxBody <= 0 {
 		o.MaxBody = defaultBody
@@ -67,8 +71,8 @@ func New(o Options) http.Handler {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
 	}
-	d := &door{Options: o, slots: make(chan struct{}, o.MaxInFlight), pace: newPace(o.Rate, o.MaxBatch), brakes: brakes{braked: map[kind]*brake{}}}
 	a := newAccess(o.Tokens, o.Users)
+	d := &door{Options: o, slots: make(chan struct{}, o.MaxInFlight), pace: newPace(o.Rate, o.MaxBatch), brakes: brakes{braked: map[kind]*brake{}}, access: a}
 	events := a.guard(http.HandlerFunc(d.events))
 	mux := http.NewServeMux()
 	mux.Handle("/events", events)
@@ -81,23 +85,38 @@ func New(o Options) http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		notFound("there is nothing here: events go to POST /events").write(w)
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hurry(w)
+		mux.ServeHTTP(w, r)
+	})
 }
 
-// Server makes a server with limits against clients that are slow or send too much of what is no body.
+// hurry gives the client answerTime from now to take the answer. It is called at the beginning, and once more where the answer was waited for.
+func hurry(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime)) // what has no deadlines is no connection
+}
+
+// Server makes a server with limits against clients that are slow or send too much of what is no body. ReadTimeout is for the whole request, also for a
+// body that nobody asks for and that net/http reads to its end; it is over with the last byte, and so does not bound how long confirms take.
 func Server(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       clientTime,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}
 }
 
-func (d *door) ready(w http.ResponseWriter, _ *http.Request) {
+// ready tells everybody whether events can be taken, and why not whoever has shown a secret: the reason may name hosts and users.
+func (d *door) ready(w http.ResponseWriter, r *http.Request) {
 	if d.Ready != nil {
 		if err := d.Ready(); err != nil {
-			unavailable(err.Error()).write(w)
+			detail := "not ready"
+			if d.access.allows(r) {
+				detail = err.Error()
+			}
+			unavailable(detail).write(w)
 			return
 		}
 	}
@@ -127,9 +146,6 @@ func (d *door) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)); err == nil {
-		defer func() { _ = http.NewResponseController(w).SetReadDeadline(time.Time{}) }() // of the next request
-	}
 	r.Body = http.MaxBytesReader(w, r.Body, d.MaxBody)
 	events, p := d.decode(r)
 	if p != nil {

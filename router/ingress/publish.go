@@ -41,6 +41,7 @@ func (d *door) publish(w http.ResponseWriter, r *http.Request, exchange string, 
 		ids[i] = e.ID
 	}
 	w.Header().Set("Content-Type", "application/json")
+	hurry(w)
 	w.WriteHeader(http.StatusAccepted)
 	_ = json.NewEncoder(w).Encode(map[string][]string{"ids": ids}) // a client that is gone needs no answer
 }

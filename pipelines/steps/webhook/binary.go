@@ -11,8 +11,15 @@ import (
 	"github.com/eventrouter/eventrouter/router"
 )
 
-// binaryHeaders writes an event's attributes as headers, by CloudEvents' HTTP binding (1.0.2, section 3.1).
+// anyEvents begins the content types of structured and batch mode, in any case of letters: by it alone receivers tell the modes apart (section 3).
+const anyEvents = "application/cloudevents"
+
+// binaryHeaders writes an event's attributes as headers, by CloudEvents' HTTP binding (1.0.2, section 3.1). Data that is an event itself has no such
+// form: a receiver would take it for the event, with a type that no rule has seen.
 func binaryHeaders(h http.Header, e *router.Event) error {
+	if media := strings.TrimSpace(e.ContentType); len(media) >= len(anyEvents) && strings.EqualFold(media[:len(anyEvents)], anyEvents) {
+		return fmt.Errorf("the event's content type is %q, which says in binary mode that its data is the event; mode structured can send it", e.ContentType)
+	}
 	for name, v := range e.Attributes {
 		if v == nil {
 			continue

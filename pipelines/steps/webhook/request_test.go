@@ -144,6 +144,29 @@ func TestAttributeThatIsNoHeadersNameIsPermanent(t *testing.T) {
 	}
 }
 
+func TestDataThatIsAnEventItselfIsNotSentAsTheEvent(t *testing.T) {
+	t.Parallel()
+	const inner = `{"specversion":"1.0","id":"1","source":"/evil","type":"admin.promoted"}`
+	for _, contentType := range []string{
+		"application/cloudevents+json", "application/cloudevents-batch+json", "Application/CloudEvents+JSON; charset=utf-8", "\t application/cloudevents",
+	} {
+		url, got := receiver(t, nil)
+		e := order()
+		e.ContentType, e.Data = contentType, []byte(inner)
+		wantPermanent(t, made(t, Options{URL: url})(t.Context(), e), "mode structured can send it")
+		if len(got) != 0 {
+			t.Errorf("%q: a request was made", contentType)
+		}
+	}
+	e := order()
+	e.ContentType, e.Data = "application/cloudevents+json", []byte(inner)
+	got := sent(t, Options{Structured: true}, e)
+	read, err := cloudevents.NewEventFromHTTPRequest(&http.Request{Header: got.Header, Body: readable(got.body)})
+	if err != nil || read.Type() != "order.placed" || read.DataContentType() != e.ContentType {
+		t.Errorf("in structured mode: %v, %v", read, err)
+	}
+}
+
 func TestSignature(t *testing.T) {
 	t.Parallel()
 	const raw = "a raw secret, not base64!"
