@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -160,7 +161,11 @@ func (r *reloader) reload(ctx context.Context) (again bool) {
 	}
 	began := time.Now()
 	var change *plan.Change
-	err = r.service.Reload(ctx, pipelines.Update{Plan: p, Handlers: handlers, Check: func(c *plan.Change) error { change = c; return nil }})
+	before := maps.Clone(r.made)
+	err = r.service.Reload(ctx, pipelines.Update{
+		Plan: p, Handlers: handlers, Check: func(c *plan.Change) error { change = c; return nil },
+		Unused: func(pipeline string) { r.closeSteps(map[string]madeSteps{pipeline: before[pipeline]}) },
+	})
 	if err != nil {
 		r.closeSteps(made)
 		if ctx.Err() != nil {
@@ -187,20 +192,8 @@ func (r *running) adopt(p *plan.Plan, made map[string]madeSteps) {
 			r.doorway.open(ingress.New(o))
 		}
 	}
-	old := map[string]madeSteps{}
-	for name, steps := range made {
-		if before, there := r.made[name]; there {
-			old[name] = before
-		}
-		r.made[name] = steps
-	}
-	r.closeSteps(old) // the runners that used them have ended
-	for name, steps := range r.made {
-		if p.Pipeline(name) == nil {
-			r.retired = append(r.retired, steps) // it may still handle what its queue holds
-			delete(r.made, name)
-		}
-	}
+	maps.DeleteFunc(r.made, func(name string, _ madeSteps) bool { return p.Pipeline(name) == nil }) // they are closed when they are not used any more
+	maps.Copy(r.made, made)
 }
 
 // refuseStray refuses rules by which recorded events reach no pipeline that reach one by the rules in force.
