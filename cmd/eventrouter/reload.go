@@ -174,15 +174,15 @@ func (r *reloader) reload(ctx context.Context) (again bool) {
 		refuse("they cannot be applied", zap.Error(err), zap.Duration("again in", reloadAgain))
 		return true
 	}
-	r.adopt(p, made)
+	r.adopt(p, handlers, made)
 	shown := newShownChange(change, nil)
 	r.log.Info("the rules are reloaded", zap.Int("rules", len(p.Rules)), zap.Int("added", shown.Add), zap.Int("changed", shown.Change),
 		zap.Int("removed", shown.Remove), zap.Duration("took", time.Since(began)))
 	return false
 }
 
-// adopt makes a plan the one that the rest of the process goes by.
-func (r *running) adopt(p *plan.Plan, made map[string]madeSteps) {
+// adopt makes a plan the one that the rest of the process goes by, with the handlers that are other ones and the steps that they are made of.
+func (r *running) adopt(p *plan.Plan, handlers map[string]pipelines.Handler, made map[string]madeSteps) {
 	exchanges := r.plan.Exchanges
 	r.plan = p
 	if r.doorway != nil && !slices.Equal(exchanges, p.Exchanges) {
@@ -192,7 +192,10 @@ func (r *running) adopt(p *plan.Plan, made map[string]madeSteps) {
 			r.doorway.open(ingress.New(o))
 		}
 	}
-	maps.DeleteFunc(r.made, func(name string, _ madeSteps) bool { return p.Pipeline(name) == nil }) // they are closed when they are not used any more
+	maps.DeleteFunc(r.made, func(name string, _ madeSteps) bool { // they are closed when they are not used any more
+		_, other := handlers[name]
+		return other || p.Pipeline(name) == nil
+	})
 	maps.Copy(r.made, made)
 }
 

@@ -202,3 +202,32 @@ func onlyOpenOnce(t *testing.T, path string) {
 		return n == 1
 	})
 }
+
+func TestStepsThatAreTakenAwayAndPutBackRunAgain(t *testing.T) {
+	t.Parallel()
+	const with = `version: 1
+name: back
+pipelines: {mail: {steps: [{file: {path: "${OUT}"}}]}}
+rules: [{name: mails, pipelines: [mail]}]
+`
+	out := filepath.Join(t.TempDir(), "out")
+	rules := write(t, "rules.yaml", with)
+	r := startRun(t, rules, "", map[string]string{"OUT": out})
+	holds := func(lines int) {
+		t.Helper()
+		waitUntil(t, func() bool { text, _ := os.ReadFile(out); return strings.Count(string(text), "\n") == lines })
+	}
+	r.must("", "publish", "--type", "mail.sent")
+	holds(1)
+	for i, text := range []string{strings.Replace(with, `steps: [{file: {path: "${OUT}"}}]`, "", 1), with} {
+		overwrite(t, rules, text)
+		waitUntil(t, func() bool { return strings.Count(r.err.String(), "the rules are reloaded") == i+1 })
+		r.must("", "publish", "--type", "mail.sent")
+	}
+	holds(3)
+	onlyOpenOnce(t, out)
+	r.end()
+	if code := r.wait(); code != exitOK {
+		t.Errorf("exit code %d, %s", code, r.err)
+	}
+}
