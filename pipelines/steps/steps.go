@@ -27,7 +27,7 @@ type Needs struct {
 
 // Build makes the handler of a pipeline: its steps one after another, up to the first that fails, whose error is marked as
 // that step has marked it. closeSteps lets go what they hold, when the handler is not called any more. A variable that is not
-// set is an error, as is anything else that would keep a step from ever working; all of them are reported.
+// set is an error, as is one that is empty where nothing is left of an option then, and anything else that would keep a step from ever working; all of them are reported.
 func Build(p rules.Pipeline, n Needs) (h pipelines.Handler, closeSteps func() error, err error) {
 	if n.Lookup == nil {
 		n.Lookup = func(string) (string, bool) { return "", false }
@@ -104,6 +104,24 @@ func (b *builder) text(t rules.Text) string {
 	return s
 }
 
+// option puts the values into an option that, where it is given, must not come to nothing: the step would do something else, and that without a word.
+func (b *builder) option(name string, t rules.Text) string {
+	before := len(b.errs)
+	s := b.text(t)
+	if s == "" && t != "" && len(b.errs) == before {
+		b.errs = append(b.errs, fmt.Errorf("%s is empty, as is the value of %s", name, t))
+	}
+	return s
+}
+
+// command may have empty arguments, but no empty program.
+func (b *builder) command(list []rules.Text) []string {
+	if len(list) == 0 {
+		return nil
+	}
+	return append([]string{b.option("command", list[0])}, b.texts(list[1:])...)
+}
+
 func (b *builder) texts(list []rules.Text) []string {
 	var out []string
 	for _, t := range list {
@@ -126,13 +144,13 @@ func (b *builder) step(s *rules.Step) (name string, h pipelines.Handler, err err
 		h, err = b.webhook(s.Webhook)
 		return "webhook", h, err
 	case s.Exec != nil:
-		o := execute.Options{Command: b.texts(s.Exec.Command), Env: b.textMap(s.Exec.Env), Dir: b.text(s.Exec.Dir), Permanent: s.Exec.Permanent}
+		o := execute.Options{Command: b.command(s.Exec.Command), Env: b.textMap(s.Exec.Env), Dir: b.option("dir", s.Exec.Dir), Permanent: s.Exec.Permanent}
 		if len(b.errs) == 0 {
 			h, err = execute.New(o)
 		}
 		return "exec", h, err
 	case s.Append != nil:
-		path := b.text(s.Append.Path)
+		path := b.option("path", s.Append.Path)
 		if len(b.errs) > 0 {
 			return "file", nil, nil
 		}
@@ -146,7 +164,10 @@ func (b *builder) step(s *rules.Step) (name string, h pipelines.Handler, err err
 		if b.Publisher == nil {
 			return "forward", nil, errors.New("there is no publisher for it")
 		}
-		return "forward", forward.New(b.Publisher, b.text(s.Forward.Exchange), b.text(s.Forward.Key)), nil
+		if s.Forward.Exchange == "" {
+			return "forward", nil, errors.New("exchange is empty")
+		}
+		return "forward", forward.New(b.Publisher, b.option("exchange", s.Forward.Exchange), b.option("key", s.Forward.Key)), nil
 	case s.Log != nil:
 		if b.Log == nil {
 			return "log", nil, errors.New("there is no log for it")
@@ -158,7 +179,7 @@ func (b *builder) step(s *rules.Step) (name string, h pipelines.Handler, err err
 
 func (b *builder) webhook(w *rules.Webhook) (pipelines.Handler, error) {
 	o := webhook.Options{
-		URL: b.text(w.URL), Structured: w.Mode == "structured", Secret: b.text(w.Secret), Headers: b.textMap(w.Headers),
+		URL: b.option("url", w.URL), Structured: w.Mode == "structured", Secret: b.option("secret", w.Secret), Headers: b.textMap(w.Headers),
 		Timeout: w.Timeout, Workers: b.pipeline.Workers, UserAgent: b.UserAgent,
 	}
 	if len(b.errs) > 0 {
