@@ -39,7 +39,7 @@ func Build(p rules.Pipeline, n Needs) (h pipelines.Handler, closeSteps func() er
 	var made []step
 	for i := range p.Steps {
 		s := &p.Steps[i]
-		b.errs = nil
+		b.errs, b.values = nil, nil
 		name, handler, stepErr := b.step(s)
 		for _, e := range append(b.errs, stepErr) {
 			if e != nil {
@@ -84,6 +84,7 @@ type builder struct {
 	Needs
 	pipeline rules.Pipeline
 	errs     []error
+	values   []string // of the step's variables
 	closers  []func() error
 }
 
@@ -97,7 +98,11 @@ func (b *builder) close() error {
 
 // text puts the environment's values in.
 func (b *builder) text(t rules.Text) string {
-	s, err := t.Expand(b.Lookup)
+	s, err := t.Expand(func(name string) (string, bool) {
+		value, set := b.Lookup(name)
+		b.values = append(b.values, value)
+		return value, set
+	})
 	if err != nil {
 		b.errs = append(b.errs, err)
 	}
@@ -185,6 +190,7 @@ func (b *builder) webhook(w *rules.Webhook) (pipelines.Handler, error) {
 	if len(b.errs) > 0 {
 		return nil, nil
 	}
+	o.Hide = b.values
 	h, closeIdle, err := webhook.New(o)
 	if err == nil {
 		b.closers = append(b.closers, func() error { closeIdle(); return nil })

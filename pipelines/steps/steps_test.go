@@ -214,6 +214,20 @@ rules:
 	}
 }
 
+func TestValuesOfAWebhooksVariablesAreNotInItsErrors(t *testing.T) {
+	t.Parallel()
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "no "+strings.TrimPrefix(r.Header.Get("Authorization"), "Token:")+" for "+r.URL.Path, http.StatusForbidden)
+	}))
+	defer receiver.Close()
+	env := variables{"HOOK": receiver.URL + "/hidden-path", "T": "hidden-token"}
+	step := rules.Step{Webhook: &rules.Webhook{URL: "${HOOK}", Headers: map[string]rules.Text{"Authorization": "Token:${T}"}}}
+	err := built(t, steps.Needs{Lookup: env.lookup}, step)(t.Context(), order())
+	if want := "step 1 (webhook): " + receiver.URL + ": 403 Forbidden: no *** for /***"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 func TestFirstFailureStopsAndIsNamed(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
