@@ -30,7 +30,7 @@ type live struct {
 
 	mu        sync.Mutex // one change at a time
 	plan      *plan.Plan // in force, as far as we know
-	handlers  map[string]Handler
+	handlers  map[string]*used
 	router    *worker
 	leftovers map[string]*worker // by queue
 	runners   map[string]*worker // by pipeline
@@ -73,7 +73,7 @@ func newLive(ctx context.Context, s *Service) *live {
 	ctx, stop := context.WithCancel(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	l := &live{
-		Service: s, ctx: ctx, stop: stop, group: group, tidy: make(chan struct{}, 1), heard: make(chan struct{}, 1), paused: map[string]bool{}, handlers: map[string]Handler{},
+		Service: s, ctx: ctx, stop: stop, group: group, tidy: make(chan struct{}, 1), heard: make(chan struct{}, 1), paused: map[string]bool{}, handlers: map[string]*used{},
 		leftovers: map[string]*worker{}, runners: map[string]*worker{}, draining: map[string]*worker{}, seen: map[string]*window{},
 	}
 	l.due = time.AfterFunc(mostIdle, func() { signal(l.tidy) })
@@ -145,7 +145,7 @@ func (l *live) change(ctx context.Context, u Update) error {
 		signal(l.heard) // what was paused goes on, if its queue is there
 		return errors.Join(err, a.Close())
 	}
-	l.turnTo(a.Change, u.Handlers)
+	l.turnTo(a.Change, u)
 	kept, err := a.Remove(ctx)
 	for _, left := range a.Leftovers() {
 		if w := l.leftovers[left.Queue]; w == nil || w.ended() {
@@ -200,21 +200,25 @@ func (l *live) problem(where string, err error) {
 }
 
 // turnTo has the workers do as the new plan says.
-func (l *live) turnTo(c *plan.Change, handlers map[string]Handler) {
+func (l *live) turnTo(c *plan.Change, u Update) {
 	old := l.plan
 	l.plan, l.others = c.Plan, false
-	maps.Copy(l.handlers, handlers)
+	for name, h := range u.Handlers {
+		l.handlers[name].replaced(name, u.Unused)
+		l.handlers[name] = use(h)
+	}
 	l.reroute(old, c)
 	for _, name := range slices.Sorted(maps.Keys(l.handlers)) {
 		p := c.Plan.Pipeline(name)
 		switch {
 		case p == nil:
+			l.handlers[name].replaced(name, u.Unused)
 			l.retire(name)
 		case l.handlers[name] == nil:
 			l.runners[name].end()
 			delete(l.runners, name)
 			delete(l.handlers, name)
-		case l.runners[name] == nil, l.paused[name], handlers[name] != nil, differs(old, c.Plan, name):
+		case l.runners[name] == nil, l.paused[name], u.Handlers[name] != nil, differs(old, c.Plan, name):
 			l.restart(name, p, c.First(p.QueueName))
 		default:
 			l.runners[name].runner.follow(c.Plan)
@@ -294,11 +298,16 @@ func (l *live) restart(name string, p *plan.Pipeline, first []string) {
 	} else {
 		w.end()
 	}
+	h := l.handlers[name]
+	h.users.Add(1)
 	r := &Runner{
-		Plan: l.plan, Pipeline: p, Broker: l.Broker, Handler: l.handlers[name], Hooks: l.Hooks, Drain: l.Drain,
+		Plan: l.plan, Pipeline: p, Broker: l.Broker, Handler: h.handler, Hooks: l.Hooks, Drain: l.Drain,
 		First: first, WorkedOff: func() { signal(l.tidy) }, seen: l.window(p),
 	}
-	w := l.start(r.Run)
+	w := l.start(func(ctx context.Context) error {
+		defer h.leave()
+		return r.Run(ctx)
+	})
 	w.runner = r
 	l.runners[name] = w
 }

@@ -64,6 +64,10 @@ type Update struct {
 	// Handlers are those of new pipelines, and of pipelines whose handler is another one now; nil leaves a pipeline to other programs. A pipeline that
 	// is not named here keeps the handler that it has.
 	Handlers map[string]Handler
+	// Unused is called once for each pipeline whose earlier handler this update replaces or takes away, when nothing calls that handler any more, so that
+	// what it holds can be let go: events that are still in a queue which the pipeline had before are handled by it first. That is before Reload returns, or
+	// later, from any goroutine, and at the latest before the service's Run returns; never where Reload returns an error. It must not call Reload; it may be nil.
+	Unused func(pipeline string)
 	// Check may refuse the change before anything is done; may be nil.
 	Check func(*plan.Change) error
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -160,7 +161,11 @@ func (r *reloader) reload(ctx context.Context) (again bool) {
 	}
 	began := time.Now()
 	var change *plan.Change
-	err = r.service.Reload(ctx, pipelines.Update{Plan: p, Handlers: handlers, Check: func(c *plan.Change) error { change = c; return nil }})
+	before := maps.Clone(r.made)
+	err = r.service.Reload(ctx, pipelines.Update{
+		Plan: p, Handlers: handlers, Check: func(c *plan.Change) error { change = c; return nil },
+		Unused: func(pipeline string) { r.closeSteps(map[string]madeSteps{pipeline: before[pipeline]}) },
+	})
 	if err != nil {
 		r.closeSteps(made)
 		if ctx.Err() != nil {
@@ -169,34 +174,25 @@ func (r *reloader) reload(ctx context.Context) (again bool) {
 		refuse("they cannot be applied", zap.Error(err), zap.Duration("again in", reloadAgain))
 		return true
 	}
-	r.adopt(p, made)
+	r.adopt(p, handlers, made)
 	shown := newShownChange(change, nil)
 	r.log.Info("the rules are reloaded", zap.Int("rules", len(p.Rules)), zap.Int("added", shown.Add), zap.Int("changed", shown.Change),
 		zap.Int("removed", shown.Remove), zap.Duration("took", time.Since(began)))
 	return false
 }
 
-// adopt makes a plan the one that the rest of the process goes by.
-func (r *running) adopt(p *plan.Plan, made map[string]madeSteps) {
+// adopt makes a plan the one that the rest of the process goes by, with the handlers that are other ones and the steps that they are made of.
+func (r *running) adopt(p *plan.Plan, handlers map[string]pipelines.Handler, made map[string]madeSteps) {
 	exchanges := r.plan.Exchanges
 	r.plan = p
 	if r.doorway != nil && !slices.Equal(exchanges, p.Exchanges) {
 		r.doorway.open(ingress.New(r.ingress()))
 	}
-	old := map[string]madeSteps{}
-	for name, steps := range made {
-		if before, there := r.made[name]; there {
-			old[name] = before
-		}
-		r.made[name] = steps
-	}
-	r.closeSteps(old) // the runners that used them have ended
-	for name, steps := range r.made {
-		if p.Pipeline(name) == nil {
-			r.retired = append(r.retired, steps) // it may still handle what its queue holds
-			delete(r.made, name)
-		}
-	}
+	maps.DeleteFunc(r.made, func(name string, _ madeSteps) bool { // they are closed when they are not used any more
+		_, other := handlers[name]
+		return other || p.Pipeline(name) == nil
+	})
+	maps.Copy(r.made, made)
 }
 
 // refuseStray refuses rules by which recorded events reach no pipeline that reach one by the rules in force.

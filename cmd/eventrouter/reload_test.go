@@ -2,9 +2,11 @@ package main
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -157,8 +159,8 @@ func TestReloadedRulesChangeExchangesAndNotWhoMaySend(t *testing.T) {
 	r.wait()
 }
 
+// It is not parallel, as every run in this process reloads when the signal comes, and others count their reloads.
 func TestAGuardRefusesRulesThatLoseEvents(t *testing.T) {
-	t.Parallel()
 	const only = "version: 1\nname: reload\npipelines: {mail: {}}\nrules: [{name: mails, type: 'mail.*', pipelines: [mail]}]\n"
 	rules := write(t, "rules.yaml", only)
 	events := write(t, "events.ndjson", `{"id":"a","type":"mail.sent"}`+"\n"+`{"id":"b","type":"mail.lost"}`+"\n"+`{"id":"c","type":"other"}`+"\n")
@@ -173,4 +175,94 @@ func TestAGuardRefusesRulesThatLoseEvents(t *testing.T) {
 	r.err.waitFor(t, "the rules are reloaded")
 	r.end()
 	r.wait()
+}
+
+// A pipeline gets another queue while one of its events is in hand and more wait: its old steps handle them all, and let go of what they hold then.
+func TestAMovedPipelinesOldStepsStayUntilTheyAreDone(t *testing.T) {
+	t.Parallel()
+	entered, release := make(chan struct{}, 10), make(chan struct{})
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		entered <- struct{}{}
+		<-release
+	}))
+	defer receiver.Close()
+	free := sync.OnceFunc(func() { close(release) })
+	defer free()
+	const text = `version: 1
+name: moves
+pipelines: {mail: {queue: {name: first}, retry: {attempts: 1}, steps: [{webhook: {url: "${RECEIVER}"}}, {file: {path: "${OUT}"}}]}}
+rules: [{name: mails, pipelines: [mail]}]
+`
+	out := filepath.Join(t.TempDir(), "out")
+	rules := write(t, "rules.yaml", text)
+	r := startRun(t, rules, "", map[string]string{"RECEIVER": receiver.URL, "OUT": out})
+	for range 5 {
+		r.must("", "publish", "--type", "mail.sent")
+	}
+	<-entered // one is in hand from here on
+	overwrite(t, rules, strings.Replace(text, "first", "second", 1))
+	r.err.waitFor(t, "the rules are reloaded")
+	free()
+	waitUntil(t, func() bool {
+		text, _ := os.ReadFile(out)
+		return strings.Count(string(text), "\n") == 5 || strings.Contains(r.err.String(), "given up")
+	})
+	if log := r.err.String(); strings.Contains(log, "given up") {
+		t.Fatalf("an event became a dead letter:\n%s", log)
+	}
+	onlyOpenOnce(t, out)
+	r.must("", "publish", "--type", "mail.sent")
+	waitUntil(t, func() bool { text, _ := os.ReadFile(out); return strings.Count(string(text), "\n") == 6 })
+	r.end()
+	if code := r.wait(); code != exitOK {
+		t.Errorf("exit code %d, %s", code, r.err)
+	}
+}
+
+// onlyOpenOnce waits until this process holds a file open once, where it can be told.
+func onlyOpenOnce(t *testing.T, path string) {
+	t.Helper()
+	const held = "/proc/self/fd"
+	if _, err := os.Stat(held); err != nil {
+		return
+	}
+	waitUntil(t, func() bool {
+		n := 0
+		entries, _ := os.ReadDir(held)
+		for _, e := range entries {
+			if at, _ := os.Readlink(filepath.Join(held, e.Name())); at == path {
+				n++
+			}
+		}
+		return n == 1
+	})
+}
+
+func TestStepsThatAreTakenAwayAndPutBackRunAgain(t *testing.T) {
+	t.Parallel()
+	const with = `version: 1
+name: back
+pipelines: {mail: {steps: [{file: {path: "${OUT}"}}]}}
+rules: [{name: mails, pipelines: [mail]}]
+`
+	out := filepath.Join(t.TempDir(), "out")
+	rules := write(t, "rules.yaml", with)
+	r := startRun(t, rules, "", map[string]string{"OUT": out})
+	holds := func(lines int) {
+		t.Helper()
+		waitUntil(t, func() bool { text, _ := os.ReadFile(out); return strings.Count(string(text), "\n") == lines })
+	}
+	r.must("", "publish", "--type", "mail.sent")
+	holds(1)
+	for i, text := range []string{strings.Replace(with, `steps: [{file: {path: "${OUT}"}}]`, "", 1), with} {
+		overwrite(t, rules, text)
+		waitUntil(t, func() bool { return strings.Count(r.err.String(), "the rules are reloaded") == i+1 })
+		r.must("", "publish", "--type", "mail.sent")
+	}
+	holds(3)
+	onlyOpenOnce(t, out)
+	r.end()
+	if code := r.wait(); code != exitOK {
+		t.Errorf("exit code %d, %s", code, r.err)
+	}
 }

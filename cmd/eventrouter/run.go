@@ -98,7 +98,6 @@ type running struct {
 	doorway *doorway             // nil without HTTP
 	who     ingress.Options      // who may use it: secrets as they were at the start
 	made    map[string]madeSteps // by pipeline
-	retired []madeSteps          // of pipelines that are gone from the rules
 	paths   []string             // of the rules
 	seen    string               // their fingerprint when they were read last
 }
@@ -181,12 +180,7 @@ func (r *running) run(ctx context.Context, file *rules.File, hooks router.Hooks)
 		return err
 	}
 	r.made = made
-	defer func() {
-		r.closeSteps(r.made)
-		for _, steps := range r.retired {
-			r.closeSteps(map[string]madeSteps{steps.of.Name: steps})
-		}
-	}()
+	defer func() { r.closeSteps(r.made) }()
 	if err := r.refuseStray(r.plan); err != nil { // so that a file that cannot be read is told now
 		return fmt.Errorf("--guard: %w", err)
 	}

@@ -27,7 +27,7 @@ type Needs struct {
 
 // Build makes the handler of a pipeline: its steps one after another, up to the first that fails, whose error is marked as
 // that step has marked it. closeSteps lets go what they hold, when the handler is not called any more. A variable that is not
-// set is an error, as is anything else that would keep a step from ever working; all of them are reported.
+// set is an error, as is one that is empty where nothing is left of an option then, and anything else that would keep a step from ever working; all of them are reported.
 func Build(p rules.Pipeline, n Needs) (h pipelines.Handler, closeSteps func() error, err error) {
 	if n.Lookup == nil {
 		n.Lookup = func(string) (string, bool) { return "", false }
@@ -39,7 +39,7 @@ func Build(p rules.Pipeline, n Needs) (h pipelines.Handler, closeSteps func() er
 	var made []step
 	for i := range p.Steps {
 		s := &p.Steps[i]
-		b.errs = nil
+		b.errs, b.values = nil, nil
 		name, handler, stepErr := b.step(s)
 		for _, e := range append(b.errs, stepErr) {
 			if e != nil {
@@ -84,6 +84,7 @@ type builder struct {
 	Needs
 	pipeline rules.Pipeline
 	errs     []error
+	values   []string // of the step's variables
 	closers  []func() error
 }
 
@@ -97,11 +98,33 @@ func (b *builder) close() error {
 
 // text puts the environment's values in.
 func (b *builder) text(t rules.Text) string {
-	s, err := t.Expand(b.Lookup)
+	s, err := t.Expand(func(name string) (string, bool) {
+		value, set := b.Lookup(name)
+		b.values = append(b.values, value)
+		return value, set
+	})
 	if err != nil {
 		b.errs = append(b.errs, err)
 	}
 	return s
+}
+
+// option puts the values into an option that, where it is given, must not come to nothing: the step would do something else, and that without a word.
+func (b *builder) option(name string, t rules.Text) string {
+	before := len(b.errs)
+	s := b.text(t)
+	if s == "" && t != "" && len(b.errs) == before {
+		b.errs = append(b.errs, fmt.Errorf("%s is empty, as is the value of %s", name, t))
+	}
+	return s
+}
+
+// command may have empty arguments, but no empty program.
+func (b *builder) command(list []rules.Text) []string {
+	if len(list) == 0 {
+		return nil
+	}
+	return append([]string{b.option("command", list[0])}, b.texts(list[1:])...)
 }
 
 func (b *builder) texts(list []rules.Text) []string {
@@ -126,13 +149,13 @@ func (b *builder) step(s *rules.Step) (name string, h pipelines.Handler, err err
 		h, err = b.webhook(s.Webhook)
 		return "webhook", h, err
 	case s.Exec != nil:
-		o := execute.Options{Command: b.texts(s.Exec.Command), Env: b.textMap(s.Exec.Env), Dir: b.text(s.Exec.Dir), Permanent: s.Exec.Permanent}
+		o := execute.Options{Command: b.command(s.Exec.Command), Env: b.textMap(s.Exec.Env), Dir: b.option("dir", s.Exec.Dir), Permanent: s.Exec.Permanent}
 		if len(b.errs) == 0 {
 			h, err = execute.New(o)
 		}
 		return "exec", h, err
 	case s.Append != nil:
-		path := b.text(s.Append.Path)
+		path := b.option("path", s.Append.Path)
 		if len(b.errs) > 0 {
 			return "file", nil, nil
 		}
@@ -146,7 +169,10 @@ func (b *builder) step(s *rules.Step) (name string, h pipelines.Handler, err err
 		if b.Publisher == nil {
 			return "forward", nil, errors.New("there is no publisher for it")
 		}
-		return "forward", forward.New(b.Publisher, b.text(s.Forward.Exchange), b.text(s.Forward.Key)), nil
+		if s.Forward.Exchange == "" {
+			return "forward", nil, errors.New("exchange is empty")
+		}
+		return "forward", forward.New(b.Publisher, b.option("exchange", s.Forward.Exchange), b.option("key", s.Forward.Key)), nil
 	case s.Log != nil:
 		if b.Log == nil {
 			return "log", nil, errors.New("there is no log for it")
@@ -158,12 +184,13 @@ func (b *builder) step(s *rules.Step) (name string, h pipelines.Handler, err err
 
 func (b *builder) webhook(w *rules.Webhook) (pipelines.Handler, error) {
 	o := webhook.Options{
-		URL: b.text(w.URL), Structured: w.Mode == "structured", Secret: b.text(w.Secret), Headers: b.textMap(w.Headers),
+		URL: b.option("url", w.URL), Structured: w.Mode == "structured", Secret: b.option("secret", w.Secret), Headers: b.textMap(w.Headers),
 		Timeout: w.Timeout, Workers: b.pipeline.Workers, UserAgent: b.UserAgent,
 	}
 	if len(b.errs) > 0 {
 		return nil, nil
 	}
+	o.Hide = b.values
 	h, closeIdle, err := webhook.New(o)
 	if err == nil {
 		b.closers = append(b.closers, func() error { closeIdle(); return nil })

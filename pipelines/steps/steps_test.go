@@ -169,6 +169,65 @@ func TestBuildNamesWhatIsMissing(t *testing.T) {
 	}
 }
 
+// A step must not do something else, and that without a word, because a variable is empty: publish to the queue that an event names, sign nothing.
+func TestBuildRefusesOptionsOfWhichNothingIsLeft(t *testing.T) {
+	t.Parallel()
+	file, problems := rules.Parse(rules.Source{Name: "rules.yaml", Text: []byte(`
+version: 1
+name: shop
+pipelines:
+  billing:
+    steps:
+      - forward: {exchange: "${NONE}"}
+      - forward: {exchange: others, key: "${NONE}${NONE}"}
+      - webhook: {url: "${NONE}", secret: "${NONE}"}
+      - exec: {command: ["${NONE}", "${NONE}"], dir: "${NONE}", env: {A: "${NONE}"}}
+      - file: {path: "${NONE}"}
+rules:
+  - {name: all, pipelines: [billing]}
+`)})
+	if len(problems.Errors()) > 0 {
+		t.Fatal(problems)
+	}
+	published := false
+	n := steps.Needs{Lookup: variables{"NONE": ""}.lookup, Publisher: publisher(func(router.Message) error { published = true; return nil })}
+	_, _, err := steps.Build(file.Pipelines[0], n)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	want := []string{
+		`rules.yaml:7:9: step 1 (forward) of pipeline "billing": exchange is empty, as is the value of ${NONE}`,
+		`rules.yaml:8:9: step 2 (forward) of pipeline "billing": key is empty, as is the value of ${NONE}${NONE}`,
+		`rules.yaml:9:9: step 3 (webhook) of pipeline "billing": url is empty, as is the value of ${NONE}`,
+		`rules.yaml:9:9: step 3 (webhook) of pipeline "billing": secret is empty, as is the value of ${NONE}`,
+		`rules.yaml:10:9: step 4 (exec) of pipeline "billing": command is empty, as is the value of ${NONE}`,
+		`rules.yaml:10:9: step 4 (exec) of pipeline "billing": dir is empty, as is the value of ${NONE}`,
+		`rules.yaml:11:9: step 5 (file) of pipeline "billing": path is empty, as is the value of ${NONE}`,
+	}
+	if got := strings.Split(err.Error(), "\n"); !slices.Equal(got, want) || published {
+		t.Errorf("got\n%s\nwant\n%s", err, strings.Join(want, "\n"))
+	}
+	for _, step := range []rules.Step{{Forward: &rules.Forward{}}, {Exec: &rules.Exec{}}} { // as made in Go
+		if _, _, err := steps.Build(rules.Pipeline{Name: "billing", Steps: []rules.Step{step}}, n); err == nil || !strings.Contains(err.Error(), " is empty") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestValuesOfAWebhooksVariablesAreNotInItsErrors(t *testing.T) {
+	t.Parallel()
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "no "+strings.TrimPrefix(r.Header.Get("Authorization"), "Token:")+" for "+r.URL.Path, http.StatusForbidden)
+	}))
+	defer receiver.Close()
+	env := variables{"HOOK": receiver.URL + "/hidden-path", "T": "hidden-token"}
+	step := rules.Step{Webhook: &rules.Webhook{URL: "${HOOK}", Headers: map[string]rules.Text{"Authorization": "Token:${T}"}}}
+	err := built(t, steps.Needs{Lookup: env.lookup}, step)(t.Context(), order())
+	if want := "step 1 (webhook): " + receiver.URL + ": 403 Forbidden: no *** for /***"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 func TestFirstFailureStopsAndIsNamed(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

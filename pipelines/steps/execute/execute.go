@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ import (
 // Options say which command is run. None of them is ever taken from an event, and there is no shell.
 type Options struct {
 	Command   []string          // the program, which is looked for in PATH, and its arguments
-	Env       map[string]string // besides that of this process
+	Env       map[string]string // besides that of this process, of which it gets no variable whose name begins with EVENTROUTER_
 	Dir       string            // where it runs, and from where a program such as ./tool is looked for; default: this process's
 	Permanent bool              // an exit code other than 0 and 75 is a permanent error
 }
@@ -49,7 +50,7 @@ func New(o Options) (pipelines.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := os.Environ()
+	env := slices.DeleteFunc(os.Environ(), isOurs)
 	for name, value := range o.Env {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.Contains(value, "\x00") {
 			return nil, fmt.Errorf("variable %q cannot stand in the environment", name)
@@ -58,6 +59,14 @@ func New(o Options) (pipelines.Handler, error) {
 	}
 	x := &execution{Options: o, program: program, env: env}
 	return x.run, nil
+}
+
+// prefix is that of the variables by which eventrouter is told its settings, such as the broker's URL and the tokens of HTTP: those are nobody else's.
+const prefix = "EVENTROUTER_"
+
+// isOurs reports whether a variable of the environment is a setting of eventrouter. Windows does not tell names by their case.
+func isOurs(variable string) bool {
+	return len(variable) >= len(prefix) && strings.EqualFold(variable[:len(prefix)], prefix)
 }
 
 // find looks for the program from where it will run.

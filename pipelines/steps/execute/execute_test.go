@@ -71,6 +71,26 @@ func TestCommandGetsTheEvent(t *testing.T) {
 	}
 }
 
+// The broker's URL and the tokens are in eventrouter's environment, and are not for a command that is not given them by the rules.
+func TestCommandGetsNoSettingsOfOurs(t *testing.T) {
+	for name, value := range map[string]string{"EVENTROUTER_BROKER": "amqp://user:secret@h", "EVENTROUTER_HTTP_TOKENS": "secret", "OTHER_EVENTROUTER": "not ours"} {
+		t.Setenv(name, value)
+	}
+	to := filepath.Join(t.TempDir(), "seen")
+	o := helping(t, "record", to)
+	o.Env["EVENTROUTER_HTTP_USERS"] = "given"
+	if err := made(t, o)(t.Context(), order()); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "secret") || !strings.Contains(string(text), "EVENTROUTER_HTTP_USERS=given") || !strings.Contains(string(text), "OTHER_EVENTROUTER=not ours") {
+		t.Errorf("the command has %s", text)
+	}
+}
+
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -11,7 +11,8 @@ import (
 )
 
 // New makes the step, which may be called by any number of goroutines: it publishes to exchange, with key as the routing
-// key or the event's type where key is empty, and is done when the broker has confirmed. An event that no queue gets there,
+// key or the event's type where key is empty, and is done when the broker has confirmed. The exchange must not be empty: the
+// broker takes the key for a queue's name then, and an event's type would choose it. An event that no queue gets there,
 // or that the broker can never take, is a permanent error; others are tried again, and so is one that is not confirmed when
 // the context ends: then the event may have got there, and comes twice.
 func New(p router.Publisher, exchange, key string) pipelines.Handler {

@@ -10,20 +10,26 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/eventrouter/eventrouter/pipelines"
 	"github.com/eventrouter/eventrouter/router"
 )
 
-// File appends events to a file, each by one write. Its methods are safe for concurrent use. Other processes may append to
-// the same file.
+// File appends events to a file, each by one write. Its methods are safe for concurrent use. Others may append to the same
+// file, in this process and elsewhere, whole lines by one write each: what one of them has cut short, as on a full disk, stays
+// a line of its own. Where the system has flock(2), the file is locked for the time of a write; one who writes without that may
+// have an empty line come after his.
 type File struct {
 	path string
 	sync bool
 
 	mu     sync.Mutex
-	file   *os.File // nil where opening it anew has failed
-	torn   bool     // the file ends within a line: what follows begins on a line of its own
+	file   *os.File    // nil where opening it anew has failed
+	id     os.FileInfo // which file it is
+	reads  bool        // the file's end can be looked at: it is a regular one, and we may read it
+	torn   bool        // the file ends within a line, as far as we know: what follows begins on a line of its own
+	end    int64       // the file's size when we knew that
 	closed bool
 }
 
@@ -41,8 +47,8 @@ func Open(path string, sync bool) (*File, error) {
 }
 
 // Handle appends an event; it is a [pipelines.Handler]. Errors, such as a full disk, are tried again. A file that was moved
-// away or deleted, as log rotation does, is made anew.
-func (f *File) Handle(_ context.Context, e router.Event) error {
+// away or deleted, as log rotation does, is made anew. While another holds the file's lock, it waits until ctx is over.
+func (f *File) Handle(ctx context.Context, e router.Event) error {
 	line, err := e.MarshalJSON()
 	if err != nil {
 		return pipelines.Permanent(fmt.Errorf("%s: %w", f.path, err))
@@ -52,23 +58,53 @@ func (f *File) Handle(_ context.Context, e router.Event) error {
 	if err := f.follow(); err != nil {
 		return err
 	}
-	return f.append(append(line, '\n'))
+	if err := f.append(ctx, append(line, '\n')); err != nil {
+		return err
+	}
+	if f.sync {
+		return f.file.Sync()
+	}
+	return nil
 }
 
-// append writes a line. Its errors are those of package os, which name the path.
-func (f *File) append(line []byte) error {
+// append writes a line. Its errors name the path, as those of package os do.
+func (f *File) append(ctx context.Context, line []byte) error {
+	if f.reads {
+		if err := f.lock(ctx); err != nil {
+			return err
+		}
+		defer unlock(f.file)
+		if err := f.look(); err != nil {
+			return err
+		}
+	}
 	if f.torn {
 		line = append([]byte{'\n'}, line...)
 	}
 	n, err := f.file.Write(line)
 	if n > 0 {
 		f.torn = line[n-1] != '\n'
+		f.end += int64(n)
 	}
-	if err != nil {
-		return err
-	}
-	if f.sync {
-		return f.file.Sync()
+	return err
+}
+
+// The waits between attempts at the lock: the first is as short as a write is, and each is twice the one before.
+const (
+	leastLockWait = 20 * time.Microsecond
+	mostLockWait  = 10 * time.Millisecond
+)
+
+// lock waits for the file's lock, by asking again and again: a wait in the system could not be given up.
+func (f *File) lock(ctx context.Context) error {
+	for wait := leastLockWait; !tryLock(f.file); wait = min(2*wait, mostLockWait) {
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("%s: another holds its lock: %w", f.path, context.Cause(ctx))
+		}
 	}
 	return nil
 }
@@ -81,12 +117,8 @@ func (f *File) follow() error {
 	if f.file == nil {
 		return f.open()
 	}
-	there, err := os.Stat(f.path)
-	if err == nil {
-		ours, err := f.file.Stat()
-		if err == nil && os.SameFile(there, ours) {
-			return nil
-		}
+	if there, err := os.Stat(f.path); err == nil && os.SameFile(there, f.id) {
+		return nil
 	}
 	old := f.file
 	f.file = nil
@@ -94,19 +126,35 @@ func (f *File) follow() error {
 }
 
 func (f *File) open() error {
-	file, err := os.OpenFile(f.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	file, reads, err := openFile(f.path)
 	if err != nil {
 		return err
 	}
-	torn, err := endsTorn(f.path)
+	id, err := file.Stat()
 	if err == nil && f.sync {
 		err = syncFolder(filepath.Dir(f.path))
 	}
 	if err != nil {
 		return errors.Join(err, file.Close())
 	}
-	f.file, f.torn = file, torn
+	f.file, f.id, f.reads, f.torn, f.end = file, id, reads, false, 0
 	return nil
+}
+
+// openFile opens a file for appending, and for reading where that can be. What is no regular file, such as a pipe, is only written to.
+func openFile(path string) (file *os.File, reads bool, err error) {
+	const flags, mode = os.O_APPEND | os.O_CREATE, 0o640
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		file, err = os.OpenFile(path, flags|os.O_WRONLY, mode)
+		return file, false, err
+	}
+	file, err = os.OpenFile(path, flags|os.O_RDWR, mode)
+	if errors.Is(err, os.ErrPermission) {
+		file, err = os.OpenFile(path, flags|os.O_WRONLY, mode)
+		return file, false, err
+	}
+	return file, err == nil, err
 }
 
 // syncFolder brings a new file's name onto the disk. Windows has no such call, and needs none.
@@ -121,30 +169,30 @@ func syncFolder(path string) error {
 	return errors.Join(folder.Sync(), folder.Close())
 }
 
-// endsTorn reports whether the file ends within a line, as a crash or a full disk leaves it. What is no regular file, or may
-// not be read, is taken for whole.
-func endsTorn(path string) (bool, error) {
-	info, err := os.Stat(path)
+// look finds out whether the file ends within a line, as a crash or a full disk leaves it, whoever wrote there last.
+func (f *File) look() error {
+	info, err := f.file.Stat()
 	if err != nil {
-		return false, err
+		return err
 	}
-	if !info.Mode().IsRegular() || info.Size() == 0 {
-		return false, nil
+	if info.Size() == f.end {
+		return nil // nobody has written since we did
 	}
-	file, err := os.Open(path)
-	if errors.Is(err, os.ErrPermission) {
-		return false, nil
+	f.end = info.Size()
+	if f.end == 0 {
+		f.torn = false
+		return nil
 	}
-	if err != nil {
-		return false, err
-	}
-	defer file.Close()
 	var last [1]byte
-	_, err = file.ReadAt(last[:], info.Size()-1)
-	if errors.Is(err, io.EOF) {
-		return false, nil // cut to nothing in the meantime
+	switch _, err := f.file.ReadAt(last[:], f.end-1); {
+	case errors.Is(err, io.EOF):
+		f.torn = false // cut to nothing in the meantime
+	case err != nil:
+		return err
+	default:
+		f.torn = last[0] != '\n'
 	}
-	return err == nil && last[0] != '\n', err
+	return nil
 }
 
 // Close closes the file; later events are errors. Calls after the first do nothing.

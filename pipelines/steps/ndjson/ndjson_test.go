@@ -197,6 +197,50 @@ func TestALineCutShortByACrashIsLeftAlone(t *testing.T) {
 	want(t, path, "{\"id\":\"1\",\"ty\n", "2", "3")
 }
 
+// Another writer's short write, as a full disk makes it, costs no event of ours that comes after it, and no more lines than it has to.
+func TestALineThatAnotherWriterCutShortIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "events.ndjson")
+	f := opened(t, path, false)
+	other, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	write := func(text string) {
+		t.Helper()
+		if _, err := other.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(t, f, "1")
+	write(`{"id":"x","ty`)
+	add(t, f, "2", "3")
+	write(`{"id":"y"`)
+	write("\n")
+	add(t, f, "4")
+	want(t, path, "1", "{\"id\":\"x\",\"ty\n", "2", "3", "{\"id\":\"y\"\n", "4")
+	if err := os.Truncate(path, 5); err != nil {
+		t.Fatal(err)
+	}
+	add(t, f, "5")
+	want(t, path, `{"spe`+"\n", "5")
+}
+
+func BenchmarkAppend(b *testing.B) {
+	f, err := Open(filepath.Join(b.TempDir(), "events.ndjson"), false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	e := router.Event{ID: "17", Type: "order.placed", ContentType: "application/json", Data: []byte(`{"total":1}`)}
+	for b.Loop() {
+		if err := f.Handle(b.Context(), e); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	const full = "/dev/full"

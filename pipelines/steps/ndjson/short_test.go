@@ -95,3 +95,38 @@ func TestAShortWriteIsAnErrorAndTheNextLineIsWhole(t *testing.T) {
 	const cut = "{\"specversion\":\"1.0\"\n" // 20 bytes of the line
 	want(t, path, "1", cut, "2", cut, "3")
 }
+
+// Who locks the file keeps its lines together: ours waits for him, no longer than its context.
+func TestALockedFileIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "events.ndjson")
+	f := opened(t, path, false)
+	other, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := syscall.Flock(int(other.Fd()), syscall.LOCK_EX); err != nil {
+		t.Skipf("there are no locks here: %v", err)
+	}
+	because := errors.New("the attempt took too long")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(because)
+	if err := f.Handle(ctx, router.Event{ID: "1", Type: "a"}); !errors.Is(err, because) || !strings.Contains(err.Error(), path+": another holds its lock") {
+		t.Errorf("got %v", err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- f.Handle(t.Context(), router.Event{ID: "2", Type: "a"}) }()
+	for _, half := range []string{`{"id":"x",`, `"type":"a"}` + "\n"} {
+		if _, err := other.WriteString(half); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syscall.Flock(int(other.Fd()), syscall.LOCK_UN); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	want(t, path, "x", "2")
+}

@@ -2,13 +2,11 @@ package webhook
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,8 +21,6 @@ const (
 	shownAnswer = 200      // bytes of it that an error shows
 	// maxRetryAfter bounds what a receiver may ask for.
 	maxRetryAfter = 24 * time.Hour
-	// leastSecret is how long a value is, in bytes, before it is taken out of answers: a "1" is no secret.
-	leastSecret = 4
 )
 
 // send makes one attempt.
@@ -85,33 +81,6 @@ func (w *webhook) show(answer []byte) string {
 		return text
 	}
 	return strings.ToValidUTF8(text[:shownAnswer], "") + "…"
-}
-
-// hidden takes out of a text what the URL and the headers hold and others are not to see, longer ones first.
-func hidden(u *url.URL, headers map[string]string) *strings.Replacer {
-	secrets := []string{u.RawQuery}
-	for _, values := range u.Query() {
-		for _, v := range values {
-			secrets = append(secrets, v, url.QueryEscape(v))
-		}
-	}
-	if u.User != nil {
-		name := u.User.Username()
-		password, _ := u.User.Password()
-		basic := base64.StdEncoding.EncodeToString([]byte(name + ":" + password))
-		secrets = append(secrets, u.User.String(), name, password, url.UserPassword("", password).String()[1:], basic)
-	}
-	for _, v := range headers {
-		secrets = append(secrets, v)
-	}
-	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
-	var pairs []string
-	for _, s := range secrets {
-		if len(s) >= leastSecret {
-			pairs = append(pairs, s, "***")
-		}
-	}
-	return strings.NewReplacer(pairs...)
 }
 
 // retryAfter reads the header's seconds or date (RFC 9110, section 10.2.3); 0 where it says nothing.

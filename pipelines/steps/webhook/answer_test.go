@@ -65,7 +65,7 @@ func TestWhatStatusesMean(t *testing.T) {
 					w.WriteHeader(code)
 				})
 				err := made(t, Options{URL: at + "/hook"})(t.Context(), order())
-				tt.check(t, err, at+"/hook: ", fmt.Sprint(code))
+				tt.check(t, err, at+": ", fmt.Sprint(code))
 				if len(got) != 1 {
 					t.Errorf("%d requests were made", len(got))
 				}
@@ -150,8 +150,9 @@ func TestNoSecretIsInAnError(t *testing.T) {
 		name, password, _ := r.BasicAuth()
 		fmt.Fprintf(w, "no %s for %s %s, %s, %s", r.RequestURI, name, password, r.Header.Get("Authorization"), r.Header.Get("X-Token"))
 	})
-	check("echo", made(t, options(at))(t.Context(), order()), at+"/hook: 404", "no /hook?*** for *** ***, Basic ***, ***")
-	check("network", made(t, options("http://"+closedPort(t)))(t.Context(), order()), "/hook: ", "refused")
+	check("echo", made(t, options(at))(t.Context(), order()), at+": 404", "no /hook?*** for *** ***, Basic ***, ***")
+	closed := "http://" + closedPort(t)
+	check("network", made(t, options(closed))(t.Context(), order()), closed+": ", "refused")
 
 	_, _, err := New(Options{URL: "http://hidden-user:hidden%20pass@ho st/?key=hidden-key"})
 	check("url", err)

@@ -16,14 +16,16 @@ import (
 
 // Options say where events are sent, and how. URL is needed. None of them is ever taken from an event.
 type Options struct {
-	// URL is one of http or https. Errors show its scheme, host and path; a secret belongs into its user, its password
-	// or its query, or into Headers.
+	// URL is one of http or https. Errors show its scheme and host, and no more of it.
 	URL        string
 	Structured bool // the whole event as a JSON document; else its data is the body and its attributes are headers
 	// Secret signs each request by the Standard Webhooks scheme: whsec_ and base64, or any other text. Empty: not signed.
 	Secret string
 	// Headers are more request headers. Those that the step itself sets are an error; a Content-Type is for events without one.
-	Headers   map[string]string
+	Headers map[string]string
+	// Hide are more texts that errors do not show where a receiver's answer repeats them, such as what variables hold; those of less than 6 bytes are
+	// shown. What the other options hold is hidden without that.
+	Hide      []string
 	Timeout   time.Duration // of one request with its answer, default 15s
 	Workers   int           // requests at once, for which connections are kept; default 2
 	UserAgent string        // default Go's
@@ -52,8 +54,8 @@ func New(o Options) (h pipelines.Handler, closeIdle func(), err error) {
 	}
 	w := &webhook{
 		Options: o,
-		shown:   (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String(),
-		hidden:  hidden(u, o.Headers),
+		shown:   shown(u),
+		hidden:  hidden(u, &o),
 		client:  &http.Client{Transport: direct{transport(o.Workers)}, Timeout: o.Timeout},
 	}
 	if o.Secret != "" {
@@ -66,11 +68,14 @@ func New(o Options) (h pipelines.Handler, closeIdle func(), err error) {
 
 type webhook struct {
 	Options
-	shown  string            // the URL without what may be secret in it
+	shown  string            // of the URL
 	hidden *strings.Replacer // takes out what is
 	client *http.Client
 	signer *standardwebhooks.Webhook // nil: not signed
 }
+
+// shown is what errors show of a URL: many services have their secret in the path.
+func shown(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
 // transport keeps a connection for each worker.
 func transport(workers int) *http.Transport {
