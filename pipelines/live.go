@@ -344,7 +344,7 @@ func (l *live) drain(w *worker) {
 		defer signal(l.tidy)
 		defer w.end()
 		for ctx.Err() == nil && !w.ended() {
-			router.UntilEmpty(ctx, l.Broker, queues...)
+			router.UntilEmpty(ctx, l.Broker, nil, queues...)
 			taken := w.runner.taken()
 			if len(w.runner.Pipeline.Delays) > 0 {
 				select {

@@ -67,7 +67,7 @@ func TestAPipelineThatIsGoneWaitsForWhatComesLate(t *testing.T) {
 	if err := service.Reload(t.Context(), pipelines.Update{Plan: w.replan("pipelines: {p: {}}\nrules: [{name: r, pipelines: [p]}]\n")}); err != nil {
 		t.Fatal(err)
 	}
-	router.UntilEmpty(t.Context(), w.broker, "test.gone") // as long as it takes the pipeline to find it so
+	router.UntilEmpty(t.Context(), w.broker, nil, "test.gone") // as long as it takes the pipeline to find it so
 	confirmed := make(chan error, 1)
 	w.broker.Publish(t.Context(), router.Message{Event: &event.Event{ID: "late", Type: "order.created"}, Key: "test.gone", Mandatory: true}, func(err error) { confirmed <- err })
 	if err := <-confirmed; err != nil {

@@ -269,8 +269,10 @@ func (w *work) dead(j *job, t router.Trail, err error) next {
 			t.Rules = append(t.Rules, rule.Name)
 		}
 	}
-	there := make(chan error, 1)
+	there, pool := make(chan error, 1), w.pool.Load()
+	pool.inHand.Add(1)
 	w.handover.Do(w.ctx, d, func(failed error) {
+		defer pool.inHand.Add(-1)
 		if hook := w.Hooks.Dead; hook != nil && failed == nil {
 			hook(w.Pipeline.Name, d.Event, t.Attempts, err)
 		}

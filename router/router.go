@@ -119,7 +119,7 @@ func (r *Router) Run(ctx context.Context) error {
 	watch.Go(func() {
 		select {
 		case <-r.leaving:
-			UntilEmpty(ctx, r.Broker, queue)
+			UntilEmpty(ctx, r.Broker, nil, queue)
 			done()
 		case <-ctx.Done():
 		}
@@ -209,8 +209,9 @@ const (
 	emptyFor  = 10 // polls
 )
 
-// UntilEmpty returns when the queues hold no more events for a second, are not there any more, or ctx is over.
-func UntilEmpty(ctx context.Context, b Browser, queues ...string) {
+// UntilEmpty returns when the queues hold no more events for a second, or are not there any more, and idle said so all the while; or when ctx is over. What somebody
+// has taken and not settled is in no queue: idle reports whether who calls has nothing in hand; nil: it never has.
+func UntilEmpty(ctx context.Context, b Browser, idle func() bool, queues ...string) {
 	tick := time.NewTicker(emptyPoll)
 	defer tick.Stop()
 	for empty := 0; empty < emptyFor; {
@@ -219,13 +220,18 @@ func UntilEmpty(ctx context.Context, b Browser, queues ...string) {
 		case <-ctx.Done():
 			return
 		}
-		empty++
-		for _, queue := range queues {
-			if n, err := b.Depth(ctx, queue); n > 0 || err != nil && !errors.Is(err, ErrNoQueue) {
-				empty = 0
-			}
+		if empty++; !AreEmpty(ctx, b, queues...) || idle != nil && !idle() {
+			empty = 0
 		}
 	}
+}
+
+// AreEmpty reports whether the queues have no events ready, or are not there. One that could not be asked is not taken for empty.
+func AreEmpty(ctx context.Context, b Browser, queues ...string) bool {
+	return !slices.ContainsFunc(queues, func(queue string) bool {
+		n, err := b.Depth(ctx, queue)
+		return n > 0 || err != nil && !errors.Is(err, ErrNoQueue)
+	})
 }
 
 // The reasons on events that the router keeps aside.
