@@ -284,6 +284,16 @@ func (l *live) workOff(left plan.Leftover) *worker {
 	return w
 }
 
+// takeUp works off once more what has come to earlier match queues since that was done: somebody had events of them in hand and ended, or we did while other
+// rules were in force. One that is our match queue yet is so until we have heard of the change.
+func (l *live) takeUp(leftovers []plan.Leftover) {
+	for _, left := range leftovers {
+		if w := l.leftovers[left.Queue]; (w == nil || w.ended()) && left.Queue != l.router.queue && !router.AreEmpty(l.ctx, l.Broker, left.Queue) {
+			l.leftovers[left.Queue] = l.workOff(left)
+		}
+	}
+}
+
 // restart runs a pipeline as it is now, on its queue and those before it.
 func (l *live) restart(name string, p *plan.Pipeline, first []string) {
 	delete(l.paused, name)
@@ -393,17 +403,19 @@ func (l *live) look() error {
 		return err
 	}
 	l.followMoves(rec)
-	switch ours := l.ours(rec); {
-	case !ours && !l.others:
+	now := l.plan.Running(rec)
+	switch {
+	case !l.ours(rec) && !l.others:
 		l.others = true
 		l.problem("rules", fmt.Errorf("%w by %s at %s: this process routes no more events until its own are in force again", router.ErrSuperseded, rec.By, rec.At.Format(time.RFC3339)))
 		l.router.end()
 		for _, w := range l.leftovers {
 			w.end()
 		}
-	case ours && l.others:
+	case l.inForce(rec) && (l.others || now.Match != l.plan.Match): // others may have come and gone unheard
+		l.router.end()
 		l.others = false
-		l.plan = l.plan.Running(rec)
+		l.plan = now
 		l.route()
 		signal(l.tidy) // what was to be removed meanwhile was not
 	}
@@ -414,6 +426,13 @@ func (l *live) look() error {
 func (l *live) ours(rec *plan.Record) bool {
 	digest := l.plan.State().Digest
 	return rec.InForce().Digest == digest || rec.Next != nil && rec.Next.Digest == digest
+}
+
+// inForce reports whether our plan is, or will be when what is new of it was added. One that turns over from other rules is not before it has turned: until then
+// the match queue is theirs.
+func (l *live) inForce(rec *plan.Record) bool {
+	digest := l.plan.State().Digest
+	return rec.InForce().Digest == digest || rec.Stage == plan.Adding && rec.Next != nil && rec.Next.Digest == digest
 }
 
 // tidyWait is the time between attempts at removing what is stale.
@@ -470,6 +489,7 @@ func (l *live) again() error {
 	if err := errors.Join(err, a.Close()); err != nil {
 		return err
 	}
+	l.takeUp(a.Leftovers())
 	l.tidyLater(kept)
 	l.lookBack(a.Change)
 	return nil
