@@ -1,7 +1,6 @@
 package pipelines
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -339,36 +338,6 @@ func (l *live) retire(name string) {
 	if w != nil {
 		l.drain(w)
 	}
-}
-
-// drain lets a runner handle what its queue still holds, and what may come back there, and then ends it. From a delay something may come back that is not
-// seen there; see [router.DefaultSettle].
-func (l *live) drain(w *worker) {
-	l.draining[w.runner.Pipeline.QueueName] = w
-	queues := append(slices.Clone(w.runner.First), w.runner.Pipeline.QueueName)
-	for _, d := range w.runner.Pipeline.Delays {
-		queues = append(queues, d.Exchange)
-	}
-	settle := cmp.Or(l.Apply.Settle, router.DefaultSettle)
-	l.start(func(ctx context.Context) error {
-		defer signal(l.tidy)
-		defer w.end()
-		for ctx.Err() == nil && !w.ended() {
-			router.UntilEmpty(ctx, l.Broker, nil, queues...)
-			taken := w.runner.taken()
-			if len(w.runner.Pipeline.Delays) > 0 {
-				select {
-				case <-time.After(max(0, settle)):
-				case <-w.done:
-				case <-ctx.Done():
-				}
-			}
-			if w.runner.idle() && w.runner.taken() == taken {
-				break
-			}
-		}
-		return nil
-	})
 }
 
 // differs reports whether a pipeline has to be restarted: anything about it is different but its place in the file, or events come from other exchanges.
