@@ -27,6 +27,9 @@ type live struct {
 	idle  time.Duration // since the last look at it, where it is not known when
 	heard chan struct{} // the record has changed, or may have
 
+	starting sync.Mutex
+	over     bool // no worker is started any more; starting is held
+
 	mu        sync.Mutex // one change at a time
 	plan      *plan.Plan // in force, as far as we know
 	handlers  map[string]Handler
@@ -76,7 +79,13 @@ func newLive(ctx context.Context, s *Service) *live {
 		leftovers: map[string]*worker{}, runners: map[string]*worker{}, draining: map[string]*worker{}, seen: map[string]*window{},
 	}
 	l.due = time.AfterFunc(mostIdle, func() { signal(l.tidy) })
-	group.Go(func() error { <-ctx.Done(); return nil }) // so that the group does not end between two workers
+	group.Go(func() error { // so that the group does not end between two workers, nor before the last
+		<-ctx.Done()
+		l.starting.Lock()
+		defer l.starting.Unlock()
+		l.over = true
+		return nil
+	})
 	return l
 }
 
@@ -89,7 +98,7 @@ func (l *live) end() {
 // wait returns when ctx is over and all is finished, or something failed for good.
 func (l *live) wait() error {
 	l.group.Go(func() error {
-		return l.Broker.Watch(l.ctx, l.plan.RecordName(), func([]byte) { signal(l.heard) })
+		return l.Broker.Watch(l.ctx, l.Plan.RecordName(), func([]byte) { signal(l.heard) })
 	})
 	l.group.Go(func() error { l.heed(); return nil })
 	l.group.Go(func() error { l.tidyUp(); return nil })
@@ -106,10 +115,17 @@ func signal(c chan struct{}) {
 	}
 }
 
-// start runs f as a worker.
+// start runs f as a worker. At the end, when a change may still be under way, it does not.
 func (l *live) start(f func(ctx context.Context) error) *worker {
 	ctx, stop := context.WithCancel(l.ctx)
 	w := &worker{stop: stop, done: make(chan struct{})}
+	l.starting.Lock()
+	defer l.starting.Unlock()
+	if l.over {
+		stop()
+		close(w.done)
+		return w
+	}
 	l.group.Go(func() error {
 		defer close(w.done)
 		defer stop()
