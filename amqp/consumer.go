@@ -112,7 +112,7 @@ func (sub *subscription) run(ctx context.Context, s *session) error {
 	sub.consumed = true
 	watching.Go(func() { w.run(watched) })
 	if sub.deliver(ctx, deliveries, w) {
-		sub.drain(ch, s, acker, deliveries)
+		sub.drain(ch, s, closes, acker, deliveries)
 		return nil
 	}
 	stop()
@@ -121,7 +121,7 @@ func (sub *subscription) run(ctx context.Context, s *session) error {
 	}
 	if _, cancelled := <-cancels; cancelled {
 		// What is in hand can still be settled, on this channel only.
-		sub.await(ctx, s, acker)
+		sub.await(ctx, s, closes, acker)
 		return fmt.Errorf("queue %q: %w", sub.Queue, errCancelled)
 	}
 	if reason := <-closes; reason != nil {
@@ -161,7 +161,7 @@ func (sub *subscription) hand(d *amqp091.Delivery, a *acker) {
 // Where order is to be kept, the consumer is not cancelled, and all goes back with its channel. Tried on RabbitMQ 4.0: what is on its way to a consumer when
 // that is cancelled goes back at once, before what is given back here; and the next single active consumer gets what is newer, while events before are
 // still unsettled. When the channel is closed, the queue first takes back all that it had sent, in its order.
-func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker, deliveries <-chan amqp091.Delivery) {
+func (sub *subscription) drain(ch *amqp091.Channel, s *session, closes <-chan *amqp091.Error, a *acker, deliveries <-chan amqp091.Delivery) {
 	if !sub.InOrder {
 		if err := ch.Cancel(consumerTag, false); err != nil {
 			return // the connection is gone, and with it all deliveries
@@ -170,8 +170,8 @@ func (sub *subscription) drain(ch *amqp091.Channel, s *session, a *acker, delive
 			return // as above
 		}
 	}
-	sub.await(context.Background(), s, a)
-	if a.used() {
+	sub.await(context.Background(), s, closes, a)
+	if a.used() && !ch.IsClosed() {
 		linger(s)
 	}
 }
@@ -212,15 +212,24 @@ func linger(s *session) {
 	}
 }
 
-// await waits until all that was handed out is settled, but no longer than the time for draining.
-func (sub *subscription) await(ctx context.Context, s *session, a *acker) {
+// await waits until all that was handed out is settled, but no longer than the time for draining, which begins anew when ctx is over. Where the channel is lost
+// nothing is waited for: what was handed out comes again, and who has it may never settle it.
+func (sub *subscription) await(ctx context.Context, s *session, closes <-chan *amqp091.Error, a *acker) {
 	defer a.flush()
 	timer := time.NewTimer(sub.Drain)
 	defer timer.Stop()
-	select {
-	case <-a.settled():
-	case <-timer.C:
-	case <-s.over:
-	case <-ctx.Done():
+	settled, ending := a.settled(), ctx.Done()
+	for {
+		select {
+		case <-ending:
+			ending = nil
+			timer.Reset(sub.Drain)
+			continue
+		case <-settled:
+		case <-timer.C:
+		case <-closes:
+		case <-s.over:
+		}
+		return
 	}
 }

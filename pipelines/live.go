@@ -1,7 +1,6 @@
 package pipelines
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +26,9 @@ type live struct {
 	due   *time.Timer   // for tidy, when something that was kept may have become free by itself
 	idle  time.Duration // since the last look at it, where it is not known when
 	heard chan struct{} // the record has changed, or may have
+
+	starting sync.Mutex
+	over     bool // no worker is started any more; starting is held
 
 	mu        sync.Mutex // one change at a time
 	plan      *plan.Plan // in force, as far as we know
@@ -77,7 +79,13 @@ func newLive(ctx context.Context, s *Service) *live {
 		leftovers: map[string]*worker{}, runners: map[string]*worker{}, draining: map[string]*worker{}, seen: map[string]*window{},
 	}
 	l.due = time.AfterFunc(mostIdle, func() { signal(l.tidy) })
-	group.Go(func() error { <-ctx.Done(); return nil }) // so that the group does not end between two workers
+	group.Go(func() error { // so that the group does not end between two workers, nor before the last
+		<-ctx.Done()
+		l.starting.Lock()
+		defer l.starting.Unlock()
+		l.over = true
+		return nil
+	})
 	return l
 }
 
@@ -90,7 +98,7 @@ func (l *live) end() {
 // wait returns when ctx is over and all is finished, or something failed for good.
 func (l *live) wait() error {
 	l.group.Go(func() error {
-		return l.Broker.Watch(l.ctx, l.plan.RecordName(), func([]byte) { signal(l.heard) })
+		return l.Broker.Watch(l.ctx, l.Plan.RecordName(), func([]byte) { signal(l.heard) })
 	})
 	l.group.Go(func() error { l.heed(); return nil })
 	l.group.Go(func() error { l.tidyUp(); return nil })
@@ -107,10 +115,17 @@ func signal(c chan struct{}) {
 	}
 }
 
-// start runs f as a worker.
+// start runs f as a worker. At the end, when a change may still be under way, it does not.
 func (l *live) start(f func(ctx context.Context) error) *worker {
 	ctx, stop := context.WithCancel(l.ctx)
 	w := &worker{stop: stop, done: make(chan struct{})}
+	l.starting.Lock()
+	defer l.starting.Unlock()
+	if l.over {
+		stop()
+		close(w.done)
+		return w
+	}
 	l.group.Go(func() error {
 		defer close(w.done)
 		defer stop()
@@ -288,6 +303,16 @@ func (l *live) workOff(left plan.Leftover) *worker {
 	return w
 }
 
+// takeUp works off once more what has come to earlier match queues since that was done: somebody had events of them in hand and ended, or we did while other
+// rules were in force. One that is our match queue yet is so until we have heard of the change.
+func (l *live) takeUp(leftovers []plan.Leftover) {
+	for _, left := range leftovers {
+		if w := l.leftovers[left.Queue]; (w == nil || w.ended()) && left.Queue != l.router.queue && !router.AreEmpty(l.ctx, l.Broker, left.Queue) {
+			l.leftovers[left.Queue] = l.workOff(left)
+		}
+	}
+}
+
 // restart runs a pipeline as it is now, on its queue and those before it.
 func (l *live) restart(name string, p *plan.Pipeline, first []string) {
 	delete(l.paused, name)
@@ -340,36 +365,6 @@ func (l *live) retire(name string) {
 	}
 }
 
-// drain lets a runner handle what its queue still holds, and what may come back there, and then ends it. From a delay something may come back that is not
-// seen there; see [router.DefaultSettle].
-func (l *live) drain(w *worker) {
-	l.draining[w.runner.Pipeline.QueueName] = w
-	queues := append(slices.Clone(w.runner.First), w.runner.Pipeline.QueueName)
-	for _, d := range w.runner.Pipeline.Delays {
-		queues = append(queues, d.Exchange)
-	}
-	settle := cmp.Or(l.Apply.Settle, router.DefaultSettle)
-	l.start(func(ctx context.Context) error {
-		defer signal(l.tidy)
-		defer w.end()
-		for ctx.Err() == nil && !w.ended() {
-			router.UntilEmpty(ctx, l.Broker, queues...)
-			taken := w.runner.taken()
-			if len(w.runner.Pipeline.Delays) > 0 {
-				select {
-				case <-time.After(max(0, settle)):
-				case <-w.done:
-				case <-ctx.Done():
-				}
-			}
-			if w.runner.idle() && w.runner.taken() == taken {
-				break
-			}
-		}
-		return nil
-	})
-}
-
 // differs reports whether a pipeline has to be restarted: anything about it is different but its place in the file, or events come from other exchanges.
 func differs(old, now *plan.Plan, name string) bool {
 	before, after := old.Pipeline(name), now.Pipeline(name)
@@ -402,17 +397,19 @@ func (l *live) look() error {
 		return err
 	}
 	l.followMoves(rec)
-	switch ours := l.ours(rec); {
-	case !ours && !l.others:
+	now := l.plan.Running(rec)
+	switch {
+	case !l.ours(rec) && !l.others:
 		l.others = true
 		l.problem("rules", fmt.Errorf("%w by %s at %s: this process routes no more events until its own are in force again", router.ErrSuperseded, rec.By, rec.At.Format(time.RFC3339)))
 		l.router.end()
 		for _, w := range l.leftovers {
 			w.end()
 		}
-	case ours && l.others:
+	case l.inForce(rec) && (l.others || now.Match != l.plan.Match): // others may have come and gone unheard
+		l.router.end()
 		l.others = false
-		l.plan = l.plan.Running(rec)
+		l.plan = now
 		l.route()
 		signal(l.tidy) // what was to be removed meanwhile was not
 	}
@@ -423,6 +420,13 @@ func (l *live) look() error {
 func (l *live) ours(rec *plan.Record) bool {
 	digest := l.plan.State().Digest
 	return rec.InForce().Digest == digest || rec.Next != nil && rec.Next.Digest == digest
+}
+
+// inForce reports whether our plan is, or will be when what is new of it was added. One that turns over from other rules is not before it has turned: until then
+// the match queue is theirs.
+func (l *live) inForce(rec *plan.Record) bool {
+	digest := l.plan.State().Digest
+	return rec.InForce().Digest == digest || rec.Stage == plan.Adding && rec.Next != nil && rec.Next.Digest == digest
 }
 
 // tidyWait is the time between attempts at removing what is stale.
@@ -479,6 +483,7 @@ func (l *live) again() error {
 	if err := errors.Join(err, a.Close()); err != nil {
 		return err
 	}
+	l.takeUp(a.Leftovers())
 	l.tidyLater(kept)
 	l.lookBack(a.Change)
 	return nil

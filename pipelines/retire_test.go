@@ -67,7 +67,7 @@ func TestAPipelineThatIsGoneWaitsForWhatComesLate(t *testing.T) {
 	if err := service.Reload(t.Context(), pipelines.Update{Plan: w.replan("pipelines: {p: {}}\nrules: [{name: r, pipelines: [p]}]\n")}); err != nil {
 		t.Fatal(err)
 	}
-	router.UntilEmpty(t.Context(), w.broker, "test.gone") // as long as it takes the pipeline to find it so
+	router.UntilEmpty(t.Context(), w.broker, nil, "test.gone") // as long as it takes the pipeline to find it so
 	confirmed := make(chan error, 1)
 	w.broker.Publish(t.Context(), router.Message{Event: &event.Event{ID: "late", Type: "order.created"}, Key: "test.gone", Mandatory: true}, func(err error) { confirmed <- err })
 	if err := <-confirmed; err != nil {
@@ -80,6 +80,34 @@ func TestAPipelineThatIsGoneWaitsForWhatComesLate(t *testing.T) {
 	if done.total() != 1 {
 		t.Errorf("done: %v", done.order())
 	}
+}
+
+// The delay that a pipeline shares with others is never empty. A pipeline that is gone has its attempts all the same, and ends when nothing of it can be there any more.
+func TestAPipelineThatIsGoneEndsWhileOthersRetry(t *testing.T) {
+	t.Parallel()
+	var service *pipelines.Service
+	var tried counter
+	const attempts, delay, settle = 10, 400 * time.Millisecond, 500 * time.Millisecond
+	busy := fmt.Sprintf("p: {retry: {attempts: 1000, delays: [%s]}}", delay)
+	w := newWorld(t, "pipelines: {"+busy+fmt.Sprintf(", gone: {retry: {attempts: 100, delays: [%s]}}}\nrules: [{name: r, pipelines: [p, gone]}]\n", delay), handlers{
+		"p": func(context.Context, router.Event) error { return errors.New("not yet") },
+		"gone": func(_ context.Context, e router.Event) error {
+			if tried.add(e.ID) < attempts {
+				return errors.New("not yet")
+			}
+			return nil
+		},
+	}, func(s *pipelines.Service) { service, s.Apply.Settle = s, settle })
+	w.publish(20, typed("order.created"))
+	began := time.Now()
+	if err := service.Reload(t.Context(), pipelines.Update{Plan: w.replan("pipelines: {" + busy + "}\nrules: [{name: r, pipelines: [p]}]\n")}); err != nil {
+		t.Fatal(err)
+	}
+	w.wait(func() bool { q, there := w.server.Queue("/", "test.gone"); return !there || q.Consumers == 0 }, func() string { return fmt.Sprintf("it does not end; it was tried %d times", tried.total()) })
+	if took := time.Since(began); tried.total() != 20*attempts || took < (attempts-1)*delay+settle {
+		t.Errorf("it ended after %s; it was tried %d times", took, tried.total())
+	}
+	w.wait(func() bool { return w.isGone("test.gone") && w.isGone("test.gone.dead") }, func() string { return "the queues of the pipeline stay" })
 }
 
 // A service deletes what it kept when the time has come, without being told.

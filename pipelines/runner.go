@@ -49,7 +49,7 @@ func (r *Runner) inOrder() bool {
 	return p.Workers == 1 || len(p.OrderBy) > 0 || p.Queue.SingleActive || p.Retry.KeyWaits
 }
 
-// idle reports whether the runner has nothing in hand: what its key waits with for another attempt is in no queue.
+// idle reports whether the runner has nothing in hand: what its key waits with for another attempt is in no queue, nor is what has its dead letter on the way.
 func (r *Runner) idle() bool {
 	p := r.pool.Load()
 	return p != nil && p.inHand.Load() == 0
@@ -136,14 +136,15 @@ func (r *Runner) Run(ctx context.Context) error {
 	return nil
 }
 
-// workOff consumes the First, one after another, each until it is empty and what was taken from it is settled.
+// workOff consumes the First, one after another, each until it is empty and what was taken from it is settled. What waits in hand for another attempt is
+// waited for: given back, it would begin with its attempts anew.
 func (r *Runner) workOff(ctx context.Context, consume func(context.Context, string) error) error {
 	for _, queue := range r.First {
 		for ctx.Err() == nil && !r.isGone(ctx, queue) {
 			untilEmpty, done := context.WithCancel(ctx)
 			var watch sync.WaitGroup
 			watch.Go(func() {
-				router.UntilEmpty(untilEmpty, r.Broker, queue)
+				router.UntilEmpty(untilEmpty, r.Broker, r.idle, queue)
 				done()
 			})
 			err := consume(untilEmpty, queue)

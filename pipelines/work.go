@@ -257,7 +257,8 @@ func through(delays []plan.Delay, wait time.Duration) plan.Delay {
 	return best
 }
 
-// dead sends the event to the pipeline's dead letters. A key that waits for its event waits until it is there.
+// dead sends the event to the pipeline's dead letters. A key that waits for its event waits until it is there. The key is given up only
+// at the end: an event whose channel is lost comes again, as do those of its key behind it, and one whose letter can never be was rejected.
 func (w *work) dead(j *job, t router.Trail, err error) next {
 	d := j.Delivery
 	var routed plan.Routed
@@ -268,14 +269,16 @@ func (w *work) dead(j *job, t router.Trail, err error) next {
 			t.Rules = append(t.Rules, rule.Name)
 		}
 	}
-	there := make(chan error, 1)
+	there, pool := make(chan error, 1), w.pool.Load()
+	pool.inHand.Add(1)
 	w.handover.Do(w.ctx, d, func(failed error) {
+		defer pool.inHand.Add(-1)
 		if hook := w.Hooks.Dead; hook != nil && failed == nil {
 			hook(w.Pipeline.Name, d.Event, t.Attempts, err)
 		}
 		there <- failed
 	}, router.Message{Event: d.Event, Key: w.Pipeline.DeadName, Mandatory: true, Trail: w.own(d, t)})
-	if j.keeps && <-there != nil {
+	if j.keeps && <-there != nil && w.ctx.Err() != nil {
 		return giveUp
 	}
 	return onward

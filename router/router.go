@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/eventrouter/eventrouter/router/plan"
@@ -19,9 +20,11 @@ type Router struct {
 	Prefetch int           // events in hand at most, default 512
 	Drain    time.Duration // for finishing what is in hand at the end, default 30s
 	// Leftover is a match queue of an earlier plan that is worked off in the place of the plan's own: its events go to the pipelines that they are owed to, as
-	// far as the rules in force say so, and to no others, which have them already. Run returns when the queue is empty.
+	// far as the rules in force say so, and to no others, which have them already. Run returns when the queue is empty and all that
+	// was in it is handed over.
 	Leftover *plan.Leftover
 
+	inHand  atomic.Int64 // events taken and not handed over yet
 	mu      sync.Mutex
 	task    *task
 	leaving chan struct{} // closed when what is left is worked off
@@ -29,14 +32,15 @@ type Router struct {
 
 // task is by what events are routed, from one change of the rules to the next.
 type task struct {
+	router   *Router
 	plan     *plan.Plan
 	leftover *plan.Leftover
 	had      func(exchange, kind string) bool // of a leftover: the broker has taken such an event to a pipeline
 	pending  sync.WaitGroup                   // events taken and not handed over yet
 }
 
-func newTask(p *plan.Plan, leftover *plan.Leftover) *task {
-	t := &task{plan: p, leftover: leftover}
+func (r *Router) newTask(p *plan.Plan, leftover *plan.Leftover) *task {
+	t := &task{router: r, plan: p, leftover: leftover}
 	if leftover != nil {
 		t.had = leftover.Delivered()
 	}
@@ -47,7 +51,7 @@ func newTask(p *plan.Plan, leftover *plan.Leftover) *task {
 // when all events that were taken before are handed over, or when ctx is over.
 func (r *Router) Follow(ctx context.Context, p *plan.Plan, leftover *plan.Leftover) {
 	r.begin()
-	next := newTask(p, leftover)
+	next := r.newTask(p, leftover)
 	r.mu.Lock()
 	old := r.task
 	r.task = next
@@ -73,7 +77,7 @@ func (r *Router) begin() {
 	if r.task != nil {
 		return
 	}
-	r.task, r.leaving = newTask(r.Plan, r.Leftover), make(chan struct{})
+	r.task, r.leaving = r.newTask(r.Plan, r.Leftover), make(chan struct{})
 	if r.Leftover != nil {
 		close(r.leaving)
 	}
@@ -84,8 +88,17 @@ func (r *Router) take() *task {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.task.pending.Add(1)
+	r.inHand.Add(1)
 	return r.task
 }
+
+// done notes that an event of the task is handed over, or given back.
+func (t *task) done() {
+	t.pending.Done()
+	t.router.inHand.Add(-1)
+}
+
+func (r *Router) idle() bool { return r.inHand.Load() == 0 }
 
 const (
 	routerPrefetch = 512
@@ -119,7 +132,7 @@ func (r *Router) Run(ctx context.Context) error {
 	watch.Go(func() {
 		select {
 		case <-r.leaving:
-			UntilEmpty(ctx, r.Broker, queue)
+			UntilEmpty(ctx, r.Broker, r.idle, queue)
 			done()
 		case <-ctx.Done():
 		}
@@ -190,11 +203,11 @@ func (l *loop) route(d *Delivery) {
 		l.unrouted(d, t, noRuleThen)
 		return
 	}
-	then := func(error) { t.pending.Done() }
+	then := func(error) { t.done() }
 	if hook := l.Hooks.Routed; hook != nil {
 		rules, pipelines := p.RuleNames(&l.routed), p.PipelineNames(&l.routed)
 		then = func(err error) {
-			t.pending.Done()
+			t.done()
 			if err == nil {
 				hook(e, rules, pipelines, time.Since(began))
 			}
@@ -220,8 +233,9 @@ const (
 	emptyFor  = 10 // polls
 )
 
-// UntilEmpty returns when the queues hold no more events for a second, are not there any more, or ctx is over.
-func UntilEmpty(ctx context.Context, b Browser, queues ...string) {
+// UntilEmpty returns when the queues hold no more events for a second, or are not there any more, and idle said so all the while; or when ctx is over. What somebody
+// has taken and not settled is in no queue: idle reports whether who calls has nothing in hand; nil: it never has.
+func UntilEmpty(ctx context.Context, b Browser, idle func() bool, queues ...string) {
 	tick := time.NewTicker(emptyPoll)
 	defer tick.Stop()
 	for empty := 0; empty < emptyFor; {
@@ -230,13 +244,18 @@ func UntilEmpty(ctx context.Context, b Browser, queues ...string) {
 		case <-ctx.Done():
 			return
 		}
-		empty++
-		for _, queue := range queues {
-			if n, err := b.Depth(ctx, queue); n > 0 || err != nil && !errors.Is(err, ErrNoQueue) {
-				empty = 0
-			}
+		if empty++; !AreEmpty(ctx, b, queues...) || idle != nil && !idle() {
+			empty = 0
 		}
 	}
+}
+
+// AreEmpty reports whether the queues have no events ready, or are not there. One that could not be asked is not taken for empty.
+func AreEmpty(ctx context.Context, b Browser, queues ...string) bool {
+	return !slices.ContainsFunc(queues, func(queue string) bool {
+		n, err := b.Depth(ctx, queue)
+		return n > 0 || err != nil && !errors.Is(err, ErrNoQueue)
+	})
 }
 
 // The reasons on events that the router keeps aside.
@@ -248,7 +267,7 @@ const (
 func (l *loop) unrouted(d *Delivery, t *task, why string) {
 	e := d.Event
 	l.handover.Do(l.ctx, d, func(err error) {
-		t.pending.Done()
+		t.done()
 		if hook := l.Hooks.Unrouted; hook != nil && err == nil {
 			hook(e, why)
 		}

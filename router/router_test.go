@@ -231,3 +231,26 @@ func TestALeftoverLosesNothing(t *testing.T) {
 		}
 	}
 }
+
+// The queue of a pipeline is full for longer than it takes to find a leftover empty: what was taken from that is handed over before its router ends.
+func TestALeftoverIsNotLeftWithEventsInHand(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		d := order("1", "500")
+		b := &broker{deliveries: make(chan *router.Delivery, 1), answer: func(router.Message) error {
+			if time.Since(began) < time.Minute {
+				return router.ErrRefused
+			}
+			return nil
+		}}
+		b.deliveries <- d
+		left := plan.Leftover{Queue: "shop.match", Pipelines: []string{"billing"}}
+		if err := (&router.Router{Plan: compile(t, shop), Broker: b, Leftover: &left}).Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if is, took := d.Settler.(*fate).is(), time.Since(began); is != "ack" || took > 2*time.Minute {
+			t.Errorf("after %s the event: %q", took, is)
+		}
+	})
+}

@@ -249,7 +249,7 @@ func Migrate(t testing.TB, url, api, name, from, to string, events int) {
 	handlers := p.Handlers(t)
 	_, stop := p.Serve(t, url, old, map[string]pipelines.Handler{})
 	p.Publish(t, events)
-	router.UntilEmpty(t.Context(), b, old.Match)
+	router.UntilEmpty(t.Context(), b, nil, old.Match)
 	p.Go(t, 100)
 	migrate(t, b, now, events, -1)
 	stop()
@@ -259,7 +259,7 @@ func Migrate(t testing.TB, url, api, name, from, to string, events int) {
 	gone(t, b, now)
 	p.slowly.Store(true)
 	p.Publish(t, events)
-	router.UntilEmpty(t.Context(), b, now.Match) // a router that stops gives back what it has not begun: the match queue is none of those that are moved
+	router.UntilEmpty(t.Context(), b, nil, now.Match) // a router that stops gives back what it has not begun: the match queue is none of those that are moved
 	migrate(t, b, old, events/2, -1)
 	p.slowly.Store(false)
 	if err := service.Reload(t.Context(), pipelines.Update{Plan: old}); err != nil {

@@ -1,0 +1,108 @@
+package pipelines_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/eventrouter/eventrouter/pipelines"
+	"github.com/eventrouter/eventrouter/router"
+	"github.com/eventrouter/eventrouter/router/event"
+)
+
+// An event has failed for good, and the connection is lost before its dead letter is confirmed: it comes again, and its key goes on with it.
+func TestAKeyGoesOnWhenItsDeadLetterMeetsALostConnection(t *testing.T) {
+	t.Parallel()
+	var tried, done counter
+	refusing, release := make(chan struct{}), make(chan struct{})
+	w := newWorld(t, `
+pipelines: {p: {workers: 2, prefetch: 10, order_by: subject, retry: {key: wait}}}
+rules: [{name: r, pipelines: [p]}]
+`, handlers{"p": func(_ context.Context, e event.Event) error {
+		n := tried.add(e.ID)
+		switch {
+		case e.ID == "a-0":
+			<-refusing
+			return pipelines.Permanent(errors.New("never"))
+		case e.ID == "b-0" && n == 1:
+			<-release
+		}
+		done.add(e.ID)
+		return nil
+	}}, nil)
+	inHand := func() int { q, _ := w.server.Queue("/", "test.p"); return q.Unacked }
+	w.publish(1, keyed("b"))
+	w.publish(3, keyed("a"))
+	w.wait(func() bool { return inHand() == 4 && tried.total() == 2 }, func() string { return fmt.Sprintf("%d are in hand, and begun are %v", inHand(), tried.order()) })
+	w.server.RefusePublishes(true)
+	close(refusing)
+	refused := func() bool { return strings.Contains(strings.Join(w.list(&w.problems), "\n"), "test.p.dead") }
+	w.wait(refused, func() string { return fmt.Sprintf("the dead letter is not on its way: %v", w.list(&w.problems)) })
+	w.server.DropConnections()
+	close(release)
+	w.wait(func() bool { return slices.Contains(tried.order()[2:], "b-0") }, func() string { return "nothing comes again" })
+	w.server.RefusePublishes(false) // the letter is taken now, and its event's acknowledgement is too late
+	w.wait(func() bool { return len(firsts(done.order(), "a")) == 2 }, func() string { return fmt.Sprintf("done: %v", done.order()) })
+	w.publish(1, func(int) event.Event { return event.Event{ID: "a-3", Type: "t", Subject: "a"} })
+	w.wait(func() bool { return inHand() == 0 && len(firsts(done.order(), "a")) == 3 }, func() string { return fmt.Sprintf("done: %v, in hand: %d", done.order(), inHand()) })
+	if got := firsts(tried.order(), "a"); !slices.Equal(got, numbers(4)) {
+		t.Errorf("the key was tried in the order %v", got)
+	}
+	w.depth("test.p.dead", 2) // one for each time that it came
+}
+
+// holder is a broker that hands out some deliveries and takes no message.
+type holder struct {
+	router.Broker
+	deliveries []*router.Delivery
+	refuses    error
+}
+
+func (b *holder) Consume(ctx context.Context, _ router.Subscription, handle func(*router.Delivery)) error {
+	for _, d := range b.deliveries {
+		handle(d)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (b *holder) Publish(_ context.Context, _ router.Message, done func(error)) { done(b.refuses) }
+
+// A dead letter can never be published as it is: its event is rejected, and the key goes on without it.
+func TestAKeyGoesOnWhenItsDeadLetterCannotBe(t *testing.T) {
+	p := (&world{t: t}).replan("pipelines: {p: {order_by: subject, retry: {key: wait}}}\nrules: [{name: r, pipelines: [p]}]\n")
+	for _, refuses := range []error{router.ErrTooLarge, router.ErrInvalid} {
+		synctest.Test(t, func(t *testing.T) {
+			b := &holder{refuses: refuses}
+			fates := make([]settled, 3)
+			for i := range fates {
+				e := keyed("a")(i)
+				b.deliveries = append(b.deliveries, &router.Delivery{Event: &e, Settler: &fates[i]})
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			runner := &pipelines.Runner{Plan: p, Pipeline: p.Pipeline("p"), Broker: b, Handler: func(_ context.Context, e event.Event) error {
+				if e.ID == "a-0" {
+					return pipelines.Permanent(errors.New("never"))
+				}
+				return nil
+			}}
+			ended := make(chan error, 1)
+			go func() { ended <- runner.Run(ctx) }()
+			synctest.Wait()
+			for i, want := range []string{"reject", "ack", "ack"} {
+				if how := fates[i].how; !slices.Equal(how, []string{want}) {
+					t.Errorf("%v: event %d was settled by %v, want %s", refuses, i, how, want)
+				}
+			}
+			stop()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
