@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -22,7 +23,9 @@ type subscription struct {
 	router.Subscription
 	broker   *Broker
 	handle   func(*router.Delivery)
+	answered bool // the broker has begun to send, on the last connection
 	consumed bool // the broker has let it; what is refused later may be given back
+	doubts   int  // how often in a row the broker has closed the connection with an internal error, instead of an answer
 }
 
 // Consume implements [router.Consumer].
@@ -51,12 +54,48 @@ func (b *Broker) Consume(ctx context.Context, s router.Subscription, handle func
 		if isNotFound(err) {
 			b.mend(ctx)
 		}
+		if sub.stayAway(ctx, err) {
+			continue
+		}
 		if time.Since(began) > b.options.MaxBackoff {
 			backoff.reset()
 		}
 		backoff.wait(ctx)
 	}
 	return nil
+}
+
+// How long a queue is left alone for which the broker has closed the connection: doubled each time, with jitter.
+const (
+	leastAway = time.Second
+	mostAway  = 30 * time.Second
+)
+
+// stayAway leaves a queue alone for a while of which the broker may have lost the process, and reports whether it did. RabbitMQ 4.0.5 closes the whole
+// connection with an internal error whenever such a queue is consumed ("noproc" in its log; seen after a quorum queue was deleted and declared several times
+// within a second), and with it the consumers of all pipelines. Those that only shared that connection get their answer at the next attempt.
+func (sub *subscription) stayAway(ctx context.Context, err error) bool {
+	if sub.answered {
+		sub.doubts = 0
+		return false
+	}
+	if e, ok := errors.AsType[*amqp091.Error](err); !ok || e.Code != amqp091.InternalError {
+		return false
+	}
+	if sub.doubts++; sub.doubts < 2 {
+		return false
+	}
+	away := min(leastAway<<min(sub.doubts-2, 8), mostAway)
+	if hook := sub.broker.options.Hooks.Problem; hook != nil && ctx.Err() == nil {
+		hook("consume "+sub.Queue, fmt.Errorf("the broker has closed the connection %d times in a row when the queue was consumed, which is left alone for %s: see the broker's log: %w", sub.doubts, away, err))
+	}
+	timer := time.NewTimer(away/2 + rand.N(away/2+1))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return true
 }
 
 // mend declares the topology again, as a queue of it was not there.
@@ -84,6 +123,7 @@ const consumerTag = "eventrouter"
 
 // run consumes on one connection. It returns nil when ctx is over and what was in hand is settled.
 func (sub *subscription) run(ctx context.Context, s *session) error {
+	sub.answered = false
 	answered := s.ask()
 	defer answered()
 	ch, err := s.conn.Channel()
@@ -109,7 +149,7 @@ func (sub *subscription) run(ctx context.Context, s *session) error {
 		return fmt.Errorf("queue %q: %w", sub.Queue, err)
 	}
 	answered()
-	sub.consumed = true
+	sub.answered, sub.consumed = true, true
 	watching.Go(func() { w.run(watched) })
 	if sub.deliver(ctx, deliveries, w) {
 		sub.drain(ch, s, closes, acker, deliveries)

@@ -9,8 +9,11 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
 
 	"github.com/eventrouter/eventrouter/amqp"
 	"github.com/eventrouter/eventrouter/integration/ledger"
@@ -195,6 +198,27 @@ func (r *rig) pause() {
 }
 
 func (r *rig) resume() { r.gate.Unlock() }
+
+// remake has an operator delete a queue, which is empty then, and declare it as another, before eventrouter can: it stands still meanwhile.
+func (r *rig) remake(queue plan.Queue) {
+	r.t.Helper()
+	r.pause()
+	defer r.resume()
+	if err := r.process.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		r.t.Fatal(err)
+	}
+	direct(r.t, r.server.URL, func(ch *amqp091.Channel) error {
+		if _, err := ch.QueueDelete(queue.Name, false, false, false); err != nil {
+			return err
+		}
+		_, err := ch.QueueDeclare(queue.Name, true, false, false, false, amqp091.Table(queue.Arguments))
+		return err
+	})
+	if err := r.process.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		r.t.Fatal(err)
+	}
+	waitFor(r.t, func() bool { return consumers(r.t, r.server.URL, queue.Name) > 0 }, func() string { return "the queue is not consumed:\n" + r.process.said() })
+}
 
 // setHang has the receiver do something before it takes an event; nil is nothing.
 func (r *rig) setHang(hang func(*http.Request)) {

@@ -3,6 +3,7 @@ package integration
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/eventrouter/eventrouter/integration/rabbit"
 	"github.com/eventrouter/eventrouter/router"
 	"github.com/eventrouter/eventrouter/router/event"
+	"github.com/eventrouter/eventrouter/router/plan"
 )
 
 // faultsUnderLoad are what happens to routers, besides the kill of the broker, which has a test of its own. Each is over when its function returns.
@@ -105,19 +107,12 @@ var faultsUnderLoad = []struct {
 		r.resume()
 	}},
 	{"a queue is made anew in another shape", false, func(t *testing.T, r *rig) {
-		r.pause()
-		queue := r.plan.Pipeline("large").QueueName
-		waitFor(t, func() bool { return madeAnew(t, r.server.URL, queue) }, func() string { return "eventrouter is faster each time" })
+		queues := r.plan.Topology.Queues
+		large := queues[slices.IndexFunc(queues, func(q plan.Queue) bool { return q.Name == r.plan.Pipeline("large").QueueName })]
+		r.remake(plan.Queue{Name: large.Name})
 		r.network.Reset()
-		r.resume()
 		r.flows()
-		r.pause()
-		direct(t, r.server.URL, func(ch *amqp091.Channel) error {
-			_, err := ch.QueueDelete(queue, false, false, false)
-			return err
-		})
-		waitFor(t, func() bool { return consumers(t, r.server.URL, queue) > 0 }, func() string { return "the queue does not come back:\n" + r.process.said() })
-		r.resume()
+		r.remake(large)
 	}},
 	{"an exchange is deleted", false, func(t *testing.T, r *rig) {
 		// The first event brings it back, with its bindings. Others wait until then: while bindings are missing, the broker confirms what fewer pipelines get.
@@ -183,25 +178,6 @@ func TestNothingIsLostUnderFaults(t *testing.T) {
 			r.balance()
 		})
 	}
-}
-
-// madeAnew has a queue deleted and declared in another shape, as an operator may do. It fails where eventrouter has declared it in between.
-func madeAnew(t *testing.T, url, queue string) bool {
-	t.Helper()
-	conn, err := amqp091.Dial(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
-		t.Fatal(err)
-	}
-	_, err = ch.QueueDeclare(queue, true, false, false, false, nil)
-	return err == nil
 }
 
 // isBlocked waits until the alarm holds publishers back, and the router has been told.
