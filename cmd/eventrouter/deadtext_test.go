@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // keptAside runs a router and publishes events that no rule wants.
@@ -33,9 +34,14 @@ func TestWhatAnEventSaysCannotDriveATerminal(t *testing.T) {
 	}
 	r.end()
 	r.wait()
+	rules := write(t, "rules.yaml", "version: 1\nname: shop\npipelines: {p: {}}\nrules: [{name: r, match: {data: {a: [x]}}, pipelines: [p]}]\n")
+	event := `{"id": "1\u001b[31m", "type": "a\u009b2J", "data": {"a": "\u009b2J\u007f"}}`
+	if code, out, errs := eventrouterIn(t, event, "explain", "--rules", rules); code != exitOK || strings.ContainsAny(out, "\x1b\u009b\x7f") || !strings.Contains(out, `1\x1b[31m, type a\u009b2J`) {
+		t.Errorf("explain printed %q, %s", out, errs)
+	}
 	k := &kept{name: "dead"}
 	for _, cell := range k.cells(shownLetter{ID: "\x1b]0;x\a", Type: "a\x7f", Reason: "exit status 1: \x1b[2Jgone\rhere \xff"}) {
-		if text, ok := cell.(string); ok && strings.ContainsAny(text, "\x1b\a\x7f\r\xff") {
+		if text, ok := cell.(string); ok && (strings.ContainsAny(text, "\x1b\a\x7f\r") || !utf8.ValidString(text)) {
 			t.Errorf("dead list would print %q", text)
 		}
 	}

@@ -224,7 +224,7 @@ func (s *shownDifference) print(w io.Writer) error {
 		b.WriteString("\nfor instance\n")
 	}
 	for _, x := range s.Examples {
-		fmt.Fprintf(&b, "  %s: %s → %s\n", strings.TrimSpace(x.Type+" "+x.ID), listed(x.Before), listed(x.After))
+		fmt.Fprintf(&b, "  %s: %s → %s\n", printable(strings.TrimSpace(x.Type+" "+x.ID), ""), listed(x.Before), listed(x.After))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

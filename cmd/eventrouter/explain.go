@@ -173,7 +173,7 @@ func (x *explained) print(w io.Writer) error {
 	if id == "" {
 		id = "without an id"
 	}
-	fmt.Fprintf(&b, "event %s, type %s, published to %s\n", id, x.Type, x.Exchange)
+	fmt.Fprintf(&b, "event %s, type %s, published to %s\n", printable(id, ""), printable(x.Type, ""), x.Exchange)
 	if x.Unrouted != "" {
 		fmt.Fprintf(&b, "\nno pipeline gets it: it is kept in %s\n", x.Unrouted)
 	}
@@ -215,7 +215,7 @@ func (x *explained) section(b *strings.Builder, title string, in func(explainedR
 		}
 		fmt.Fprintf(b, "  %s %-30s %s\n", mark, r.Name, r.Place)
 		if !r.Holds {
-			fmt.Fprintf(b, "      %s\n", r.reason)
+			fmt.Fprintf(b, "      %s\n", printable(r.reason, ""))
 		}
 	}
 }
