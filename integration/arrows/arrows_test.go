@@ -21,7 +21,7 @@ var arrows = map[string][]string{
 	"router/match":    {"rules/...", "router/event/..."},
 	"router/plan":     {"rules/...", "router/event", "router/match"},
 	"router":          {"rules", "router/event", "router/plan"},
-	"router/ingress":  {"rules", "router", "router/event", "router/plan"},
+	"router/ingress":  {"rules", "router", "router/event", "router/event/jsonscan", "router/plan"},
 	"router/metrics":  {"rules", "router", "router/event", "router/plan"},
 	"pipelines":       {"rules", "router", "router/event", "router/plan", "pipelines/..."},
 	"pipelines/steps": {"rules", "router", "router/event", "pipelines", "pipelines/steps/..."},
