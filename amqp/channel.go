@@ -24,6 +24,7 @@ type publication struct {
 	confirm  *amqp091.DeferredConfirmation
 	size     int64
 	headers  int  // bytes of the frame that has them
+	body     int  // bytes, as it was sent
 	answered bool // done was called; the place is held until the broker answers too
 }
 
@@ -82,7 +83,7 @@ func (c *channel) send(pub *publication, encoded *amqp091.Publishing) error {
 		}
 		return fmt.Errorf("%w: %w", errOutcome, err)
 	}
-	pub.sent = time.Now()
+	pub.sent, pub.body = time.Now(), len(encoded.Body)
 	c.pending = append(c.pending, pub)
 	return nil
 }
@@ -206,13 +207,14 @@ func (c *channel) fail(reason *amqp091.Error, missing string) {
 				pub.done(fmt.Errorf("%w: exchange %q was not there, and is declared again", errOutcome, missing))
 				continue
 			}
-			pub.done(closedError(&pub.message, reason))
+			pub.done(closedError(pub, reason))
 		}
 	}
 }
 
 // closedError is what a closed channel means for one of its unconfirmed messages.
-func closedError(m *router.Message, reason *amqp091.Error) error {
+func closedError(pub *publication, reason *amqp091.Error) error {
+	m := &pub.message
 	if reason == nil {
 		return fmt.Errorf("publishing to %s: %w", target(m), errOutcome)
 	}
@@ -226,8 +228,8 @@ func closedError(m *router.Message, reason *amqp091.Error) error {
 			return fmt.Errorf("%w: this user may not publish to %q", router.ErrExchange, m.Exchange)
 		}
 	case amqp091.PreconditionFailed:
-		if _, limit, ok := sizeLimit(reason.Reason); ok && len(m.Event.Data) > limit {
-			return fmt.Errorf("%w: the body is %d bytes, its limit is %d", router.ErrTooLarge, len(m.Event.Data), limit)
+		if _, limit, ok := sizeLimit(reason.Reason); ok && pub.body > limit {
+			return fmt.Errorf("%w: the body is %d bytes, its limit is %d", router.ErrTooLarge, pub.body, limit)
 		}
 	}
 	return fmt.Errorf("publishing to %s: %w: %w", target(m), errOutcome, reason)

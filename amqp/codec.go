@@ -32,6 +32,7 @@ const (
 	trailNotBefore    = trailPrefix + "not-before"
 	trailError        = trailPrefix + "error"
 	trailRules        = trailPrefix + "rules"
+	trailWhole        = trailPrefix + "whole" // the body is the event, with its headers
 )
 
 // How much of an error's text and of the rules' names travels, in bytes.
@@ -211,6 +212,10 @@ func decode(d *amqp091.Delivery, sources []string) *router.Delivery {
 		default:
 			keep(e, name, v, len(d.Headers))
 		}
+	}
+	if whole, _ := d.Headers[trailWhole].(bool); whole && ours {
+		e = decodeWhole(e)
+		out.Event = e
 	}
 	if ours {
 		decodeDeaths(out, d.Headers["x-death"], sources)

@@ -95,6 +95,11 @@ func (p *publisher) enter(pub *publication) error {
 			}
 		}
 		if err == nil {
+			if limit := c.session.conn.Config.FrameSize; isCrowded(&pub.message, pub.headers, limit) {
+				if whole, err := encodeWhole(&pub.message); err == nil {
+					encoded, pub.headers = whole, headerFrame(&whole)
+				}
+			}
 			err = c.send(pub, &encoded)
 			if errors.Is(err, amqp091.ErrClosed) {
 				p.drop(c)
