@@ -153,7 +153,7 @@ func (m *mover) hand(ctx context.Context, batch []amqp091.Delivery, ack bool) er
 	for i := range batch {
 		d := &batch[i]
 		var err error
-		confirms[i], err = m.ch.PublishWithDeferredConfirmWithContext(ctx, m.haul.To, d.RoutingKey, true, false, again(d, m.haul.Sources))
+		confirms[i], err = m.ch.PublishWithDeferredConfirmWithContext(ctx, m.haul.To, d.RoutingKey, true, false, again(d, m.haul.Sources, m.lock.session.conn.Config.FrameSize))
 		if err != nil {
 			return err
 		}
@@ -187,7 +187,8 @@ func (m *mover) tell() {
 }
 
 // again is a delivery as it is published again: as it came, with its type and first exchange among our own notes where the delivery would not say them any more.
-func again(d *amqp091.Delivery, sources []string) amqp091.Publishing {
+// One whose headers leave the broker too little of a frame of limit bytes goes as a whole.
+func again(d *amqp091.Delivery, sources []string, limit int) amqp091.Publishing {
 	out := decode(d, sources)
 	h := maps.Clone(d.Headers)
 	if h == nil {
@@ -201,9 +202,18 @@ func again(d *amqp091.Delivery, sources []string) amqp091.Publishing {
 		h[trailType] = out.Event.Type
 	}
 	put(h, trailExchange, out.Exchange)
-	return amqp091.Publishing{
+	p := amqp091.Publishing{
 		Headers: h, ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, DeliveryMode: d.DeliveryMode, Priority: d.Priority,
 		CorrelationId: d.CorrelationId, ReplyTo: d.ReplyTo, Expiration: d.Expiration, MessageId: out.Event.ID, Timestamp: d.Timestamp,
 		Type: d.Type, AppId: d.AppId, Body: d.Body,
 	}
+	m := router.Message{Event: out.Event, Trail: out.Trail}
+	m.Trail.Type, m.Trail.Exchange = out.Event.Type, out.Exchange
+	if isCrowded(&m, headerFrame(&p), limit) {
+		if whole, err := encodeWhole(&m); err == nil {
+			whole.Expiration = p.Expiration
+			return whole
+		}
+	}
+	return p
 }
