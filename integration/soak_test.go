@@ -30,6 +30,7 @@ func TestSoak(t *testing.T) {
 		r.process.forget() // faults look for what is said of them
 		r.goesOn(50)
 		r.book.Mark(f.name)
+		t.Log(f.name)
 		f.do(t, r)
 		r.flows()
 		done[f.name]++
