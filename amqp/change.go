@@ -228,7 +228,7 @@ func recorded(ctx context.Context, s *session, queue string) ([][]byte, error) {
 	d := lane{conn: s.conn}
 	defer d.close()
 	for {
-		answered := s.ask()
+		answered := s.ask(queue, "looked at")
 		records, err := look(&d, queue)
 		answered()
 		switch {

@@ -124,7 +124,7 @@ const consumerTag = "eventrouter"
 // run consumes on one connection. It returns nil when ctx is over and what was in hand is settled.
 func (sub *subscription) run(ctx context.Context, s *session) error {
 	sub.answered = false
-	answered := s.ask()
+	answered := s.ask(sub.Queue, "consumed")
 	defer answered()
 	ch, err := s.conn.Channel()
 	if err != nil {

@@ -41,8 +41,8 @@ type session struct {
 	url  string        // without its password
 	over chan struct{} // closed when the connection is lost
 
-	patience   *patience    // of the link
-	unanswered atomic.Int64 // for how long the broker had not answered, when the connection was given up for that
+	patience   *patience             // of the link
+	unanswered atomic.Pointer[error] // what the broker had not answered, when the connection was given up for that
 }
 
 func newLink(role string, endpoints []endpoint, o *Options, setup func(context.Context, *session) error) *link {
@@ -119,8 +119,8 @@ func (l *link) prepare(ctx context.Context, s *session, closed <-chan *amqp091.E
 
 // explain says why a connection was given up that the broker did not answer on.
 func (s *session) explain(err error) error {
-	if limit := s.unanswered.Load(); limit > 0 {
-		return fmt.Errorf("the broker has not answered for %s", time.Duration(limit))
+	if unanswered := s.unanswered.Load(); unanswered != nil {
+		return *unanswered
 	}
 	return err
 }

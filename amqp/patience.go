@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"fmt"
 	"sync"
 	"time"
 )
@@ -43,12 +44,13 @@ func (p *patience) reset() {
 	p.now = 0
 }
 
-// ask has the connection given up if answered is not called in time.
-func (s *session) ask() (answered func()) {
+// ask has the connection given up if answered is not called in time. What a queue is asked for is told then: where it is always the same queue, that one is the
+// matter, and not the connection.
+func (s *session) ask(queue, what string) (answered func()) {
 	limit := s.patience.limit()
 	timer := time.AfterFunc(limit, func() {
 		s.patience.lost(limit)
-		s.unanswered.Store(int64(limit))
+		s.unanswered.Store(new(fmt.Errorf("the broker has not answered for %s when queue %q was to be %s", limit, queue, what)))
 		s.raw.abort()
 	})
 	return func() { timer.Stop() }

@@ -44,7 +44,7 @@ type rig struct {
 	exchange string
 	book     *ledger.Book
 	outside  *amqp.Broker // of a publisher that is another program
-	declared time.Time    // when its queues were there at the latest
+	declared time.Time    // when the last of its queues was there at the latest
 	rules    string       // file
 	env      []string
 	events   sync.Map // by id
@@ -218,6 +218,7 @@ func (r *rig) remake(queue plan.Queue) {
 		r.t.Fatal(err)
 	}
 	waitFor(r.t, func() bool { return consumers(r.t, r.server.URL, queue.Name) > 0 }, func() string { return "the queue is not consumed:\n" + r.process.said() })
+	r.declared = time.Now()
 }
 
 // setHang has the receiver do something before it takes an event; nil is nothing.

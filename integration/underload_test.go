@@ -104,6 +104,7 @@ var faultsUnderLoad = []struct {
 		})
 		waitFor(t, func() bool { return consumers(t, r.server.URL, r.plan.Pipeline("large").QueueName) > 0 },
 			func() string { return "the queue does not come back:\n" + r.process.said() })
+		r.declared = time.Now()
 		r.resume()
 	}},
 	{"a queue is made anew in another shape", false, func(t *testing.T, r *rig) {
