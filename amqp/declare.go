@@ -126,13 +126,14 @@ func (d *declarer) tell(err error) {
 	}
 }
 
-// shapesOnly reports whether all that an error says is that objects are there in another shape.
+// shapesOnly reports whether all that an error says is that queues are there in another shape. An exchange in another shape may route otherwise: that is no
+// matter of its own.
 func shapesOnly(err error) bool {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return !slices.ContainsFunc(joined.Unwrap(), func(e error) bool { return !shapesOnly(e) })
 	}
-	_, ok := errors.AsType[*router.ShapeError](err)
-	return ok || err == nil
+	shape, ok := errors.AsType[*router.ShapeError](err)
+	return ok && shape.Kind == "queue" || err == nil
 }
 
 // superseded tells that the topology that is remembered is not in force any more.

@@ -1,9 +1,12 @@
 package amqp_test
 
 import (
+	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
@@ -13,6 +16,21 @@ import (
 	"github.com/eventrouter/eventrouter/router"
 	"github.com/eventrouter/eventrouter/router/plan"
 )
+
+// channel is one of another client, until the test is over.
+func channel(t *testing.T, url string) *amqp091.Channel {
+	t.Helper()
+	conn, err := amqp091.Dial(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ch
+}
 
 // What an operator has made anew in another shape is bound again and told of, and holds up nobody when the connections are made anew.
 func TestAQueueInAnotherShapeHoldsUpNobody(t *testing.T) {
@@ -25,15 +43,7 @@ func TestAQueueInAnotherShapeHoldsUpNobody(t *testing.T) {
 			told.Add(1)
 		}
 	}}})
-	conn, err := amqp091.Dial(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ch := channel(t, server.URL())
 	if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
 		t.Fatal(err)
 	}
@@ -44,6 +54,39 @@ func TestAQueueInAnotherShapeHoldsUpNobody(t *testing.T) {
 	waitFor(t, "nothing can be published again", func() bool { return send(t.Context(), b, message("1")) == nil })
 	if n := len(server.Messages("/", queue)); n != 1 || told.Load() == 0 {
 		t.Errorf("the queue has %d messages, and its shape was told of %d times", n, told.Load())
+	}
+}
+
+// An exchange in another shape may lead events elsewhere: nothing is published until it is right again.
+func TestAnExchangeInAnotherShapeStopsPublishing(t *testing.T) {
+	t.Parallel()
+	server := amqptest.Broker(t)
+	between := network.NewProxy(t, server.URL())
+	b := connect(t, between.URL, amqp.Options{})
+	remake := func(kind string) {
+		ch := channel(t, server.URL())
+		if err := ch.ExchangeDelete(queue, false, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := ch.ExchangeDeclare(queue, kind, true, false, false, false, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remake("headers")
+	between.Reset()
+	waitFor(t, "nobody says why", func() bool {
+		err := b.Connected()
+		return err != nil && strings.Contains(err.Error(), `exchange "faults" is on the broker with type`)
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := send(ctx, b, message("1")); err == nil {
+		t.Error("an event was published that no queue gets")
+	}
+	remake(topology.Exchanges[0].Kind)
+	waitFor(t, "nothing is published any more", func() bool { return send(t.Context(), b, message("2")) == nil })
+	if n := len(server.Messages("/", queue)); n != 1 {
+		t.Errorf("the queue has %d messages", n)
 	}
 }
 
@@ -71,16 +114,7 @@ func TestAnExchangeThatOthersTookAwayIsNotSaidToComeBack(t *testing.T) {
 		}
 	}
 	remove := func() {
-		conn, err := amqp091.Dial(server.URL())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		ch, err := conn.Channel()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := ch.ExchangeDelete(queue, false, false); err != nil {
+		if err := channel(t, server.URL()).ExchangeDelete(queue, false, false); err != nil {
 			t.Fatal(err)
 		}
 	}

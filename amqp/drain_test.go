@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	amqp091 "github.com/rabbitmq/amqp091-go"
-
 	"github.com/eventrouter/eventrouter/amqp"
 	"github.com/eventrouter/eventrouter/amqp/embedded/amqptest"
 	"github.com/eventrouter/eventrouter/router"
@@ -39,15 +37,7 @@ func TestADrainWaitsForWhatIsInHandOfAQueueThatIsGone(t *testing.T) {
 	}
 	d, stop, ended := hold(t, b, router.Subscription{Queue: queue})
 	defer stop()
-	conn, err := amqp091.Dial(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ch := channel(t, server.URL())
 	if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
 		t.Fatal(err)
 	}

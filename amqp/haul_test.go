@@ -18,15 +18,7 @@ func TestHeadersThatFillAFrameAreMoved(t *testing.T) {
 	t.Parallel()
 	server := amqptest.Broker(t)
 	b := connect(t, server.URL(), amqp.Options{})
-	conn, err := amqp091.Dial(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ch := channel(t, server.URL())
 	if err := ch.Confirm(false); err != nil {
 		t.Fatal(err)
 	}

@@ -189,7 +189,7 @@ func (p *publisher) serve(s *session, c *channel) {
 	reason := c.follow()
 	p.drop(c)
 	missing := p.missing(reason)
-	if missing != "" && !p.topology.mend(s) {
+	if missing != "" && !p.mend(s, c) {
 		missing = "" // it stays away, as where other rules have been applied since
 	}
 	c.fail(reason, missing)
@@ -198,6 +198,23 @@ func (p *publisher) serve(s *session, c *channel) {
 	}
 	if err := p.openChannel(s); err != nil {
 		s.raw.abort() // the supervisor dials again
+	}
+}
+
+// mend declares the topology again, which takes its time, and reports whether all is there now. What is pending on the channel is answered only then, but for
+// publishes whose context is over.
+func (p *publisher) mend(s *session, c *channel) bool {
+	mended := make(chan bool, 1)
+	p.serving.Go(func() { mended <- p.topology.mend(s) })
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case ok := <-mended:
+			return ok
+		case <-tick.C:
+			c.expire()
+		}
 	}
 }
 
