@@ -232,7 +232,7 @@ func hanging(t *testing.T, s *rabbit.Server) {
 		book.Seen("all", r.Header.Get("ce-id"))
 	})
 	rules, p := writeRules(t, newName(), `
-pipelines: {all: {workers: 8, timeout: 10m, steps: [{webhook: {url: "${RECEIVER}/all"}}]}}
+pipelines: {all: {workers: 8, timeout: 10m, steps: [{webhook: {url: "${RECEIVER}/all", timeout: 10m}}]}}
 rules: [{name: all, match: {data: {n: [{exists: true}]}}, pipelines: [all]}]
 `)
 	defer cleanUp(t, s.URL, p)

@@ -175,10 +175,18 @@ func TestSIGTERMWithEventsInHand(t *testing.T) {
 		book.Seen(strings.TrimPrefix(r.URL.Path, "/"), r.Header.Get("ce-id"))
 	})
 	defer r.Close()
-	name := newName()
-	rules, p := writeRules(t, name, webhooks)
+	// However slow the machine is, no request is given up while the events are sent.
+	const patient = `
+pipelines:
+  large: {workers: 4, timeout: 10m, steps: [{webhook: {url: "${RECEIVER}/large", timeout: 10m}}]}
+  all: {workers: 4, timeout: 10m, steps: [{webhook: {url: "${RECEIVER}/all", timeout: 10m}}]}
+rules:
+  - {name: all, type: "order.#", pipelines: [all]}
+  - {name: large, type: "order.*", match: {data: {total: [{numeric: [">=", 500]}]}}, where: "data.total < 900", pipelines: [large]}
+`
+	rules, p := writeRules(t, newName(), patient)
 	defer cleanUp(t, s.URL, p)
-	run := startProcess(t, s.URL, rules, "RECEIVER="+r.URL, "SECRET="+secret)
+	run := startProcess(t, s.URL, rules, "RECEIVER="+r.URL)
 	exchange, _ := p.Source("")
 	b := connect(t, s.URL, nil, amqp.Options{})
 	events := map[string]*event.Event{}
