@@ -26,6 +26,7 @@ type pair struct {
 	client, server net.Conn
 	silent         chan struct{} // closed when nothing of it passes any more, though both ends stand
 	quiet          sync.Once
+	left           chan struct{} // closed when the broker has given it up while it was silent
 	gone           chan struct{} // closed when the proxy cuts it
 	cut            sync.Once
 }
@@ -65,7 +66,7 @@ func (p *Proxy) accept(wg *sync.WaitGroup) {
 			client.Close()
 			continue
 		}
-		c := &pair{client: client, server: server, silent: make(chan struct{}), gone: make(chan struct{})}
+		c := &pair{client: client, server: server, silent: make(chan struct{}), left: make(chan struct{}), gone: make(chan struct{})}
 		p.mu.Lock()
 		p.pairs[c] = true
 		closed := p.closed
@@ -102,6 +103,7 @@ func (p *Proxy) pass(c *pair, from, to net.Conn) {
 		}
 		select {
 		case <-c.silent:
+			c.miss(from, err)
 			<-c.gone
 			return
 		default:
@@ -114,6 +116,16 @@ func (p *Proxy) pass(c *pair, from, to net.Conn) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// miss drops what one end says until it has nothing more to say.
+func (c *pair) miss(from net.Conn, err error) {
+	for b := make([]byte, 32<<10); err == nil; {
+		_, err = from.Read(b)
+	}
+	if from == c.server {
+		close(c.left)
 	}
 }
 
@@ -139,6 +151,26 @@ func (p *Proxy) Resume() {
 func (p *Proxy) Silence() {
 	for _, c := range p.all() {
 		c.quiet.Do(func() { close(c.silent) })
+	}
+}
+
+// Unnoticed is how many connections are silent without the broker having noticed: it may take events for delivered that it has sent on them.
+func (p *Proxy) Unnoticed() int {
+	n := 0
+	for _, c := range p.all() {
+		if over(c.silent) && !over(c.left) {
+			n++
+		}
+	}
+	return n
+}
+
+func over(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
