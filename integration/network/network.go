@@ -26,7 +26,8 @@ type pair struct {
 	client, server net.Conn
 	silent         chan struct{} // closed when nothing of it passes any more, though both ends stand
 	quiet          sync.Once
-	left           chan struct{} // closed when the broker has given it up while it was silent
+	left           chan struct{} // closed when the broker has ended it, also while it was silent
+	leaving        sync.Once
 	gone           chan struct{} // closed when the proxy cuts it
 	cut            sync.Once
 }
@@ -77,7 +78,10 @@ func (p *Proxy) accept(wg *sync.WaitGroup) {
 		wg.Go(func() {
 			var both sync.WaitGroup
 			both.Go(func() { p.pass(c, client, server) })
-			both.Go(func() { p.pass(c, server, client) })
+			both.Go(func() {
+				defer c.leave()
+				p.pass(c, server, client)
+			})
 			both.Wait()
 			p.mu.Lock()
 			delete(p.pairs, c)
@@ -125,9 +129,11 @@ func (c *pair) miss(from net.Conn, err error) {
 		_, err = from.Read(b)
 	}
 	if from == c.server {
-		close(c.left)
+		c.leave()
 	}
 }
+
+func (c *pair) leave() { c.leaving.Do(func() { close(c.left) }) }
 
 // Stop has nothing pass any more, with all connections left open, until Resume.
 func (p *Proxy) Stop() {
