@@ -25,6 +25,7 @@ type acker struct {
 	closed  bool
 	held    []uint64 // tags that wait to be requeued
 	free    bool     // the consumer is cancelled
+	back    bool     // something was given back since then
 	first   uint64   // the tag that states[0] is of
 	states  []state  // of the deliveries handed out, in their order
 	lowest  int      // index in states of the first that is acknowledged and not sent
@@ -129,6 +130,7 @@ func (a *acker) nack(tag uint64, requeue bool) error {
 		return nil
 	}
 	a.states[tag-a.first] = stateDone
+	a.back = a.back || requeue
 	return a.ch.Nack(tag, false, requeue)
 }
 
@@ -145,6 +147,20 @@ func (a *acker) cancelled() error {
 	}
 	a.held = nil
 	return nil
+}
+
+// keep has all that is requeued from now on go back when the channel is closed.
+func (a *acker) keep() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.whole = true
+}
+
+// returns reports whether something was given back, or will be with the channel.
+func (a *acker) returns() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.back || a.out > 0
 }
 
 // flush sends what waits.

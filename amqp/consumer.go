@@ -136,6 +136,8 @@ func (sub *subscription) run(ctx context.Context, s *session) error {
 	acker.whole = sub.InOrder
 	w := &watchdog{session: s, acker: acker, queue: sub.Queue, every: sub.broker.options.StuckTimeout / 2, waits: sub.SingleActive, stuck: make(chan struct{})}
 	watched, stop := context.WithCancel(ctx)
+	held := &hold{session: s, queue: sub.Held}
+	defer held.end(acker) // when the channel has given back what is not settled
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	defer acker.close()
@@ -152,7 +154,7 @@ func (sub *subscription) run(ctx context.Context, s *session) error {
 	sub.answered, sub.consumed = true, true
 	watching.Go(func() { w.run(watched) })
 	if sub.deliver(ctx, deliveries, w) {
-		sub.drain(ch, s, closes, acker, deliveries)
+		sub.drain(ch, held, closes, acker, deliveries)
 		return nil
 	}
 	stop()
@@ -201,14 +203,19 @@ func (sub *subscription) hand(d *amqp091.Delivery, a *acker) {
 // Where order is to be kept, the consumer is not cancelled, and all goes back with its channel. Tried on RabbitMQ 4.0: what is on its way to a consumer when
 // that is cancelled goes back at once, before what is given back here; and the next single active consumer gets what is newer, while events before are
 // still unsettled. When the channel is closed, the queue first takes back all that it had sent, in its order.
-func (sub *subscription) drain(ch *amqp091.Channel, s *session, closes <-chan *amqp091.Error, a *acker, deliveries <-chan amqp091.Delivery) {
-	if !sub.InOrder {
+//
+// Nor is it where nobody would hear that something is in hand still: a queue that nobody consumes may be deleted.
+func (sub *subscription) drain(ch *amqp091.Channel, h *hold, closes <-chan *amqp091.Error, a *acker, deliveries <-chan amqp091.Delivery) {
+	s := h.session
+	if !sub.InOrder && h.begin() {
 		if err := ch.Cancel(consumerTag, false); err != nil {
 			return // the connection is gone, and with it all deliveries
 		}
 		if err := errors.Join(a.cancelled(), giveBack(ch, deliveries)); err != nil {
 			return // as above
 		}
+	} else {
+		a.keep()
 	}
 	sub.await(context.Background(), s, closes, a)
 	if a.used() && !ch.IsClosed() {

@@ -22,6 +22,8 @@ const (
 	haulGather = 5 * time.Millisecond
 	// haulIdle is how long nothing has come when a queue counts as empty.
 	haulIdle = 300 * time.Millisecond
+	// moverPriority is above that of consumers that know nothing of priorities: who consumes the queue beside the mover is sent nothing as long as the mover has room.
+	moverPriority = 100
 	// haulEnd bounds the wait for the broker's word that a deleted queue's consumer has ended.
 	haulEnd = 10 * time.Second
 )
@@ -70,16 +72,18 @@ func (m *mover) run(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
+	first := amqp091.Table{"x-priority": int32(moverPriority)}
 	m.returns = m.ch.NotifyReturn(make(chan amqp091.Return, haulBatch+1))
 	if err := errors.Join(m.ch.Confirm(false), m.ch.Qos(2*haulBatch, 0, false)); err != nil {
 		return err
 	}
-	if m.deliveries, err = m.ch.Consume(m.haul.From, consumerTag+"-move", false, false, false, false, nil); err != nil {
+	if m.deliveries, err = m.ch.Consume(m.haul.From, consumerTag+"-move", false, false, false, false, first); err != nil {
 		return err
 	}
 	m.began = true
 	m.tell()
-	for {
+	for since := time.Now(); ; { // that there was nothing
+
 		batch, open := m.collect(haulIdle)
 		if err := m.hand(ctx, batch, true); err != nil {
 			return err
@@ -90,13 +94,16 @@ func (m *mover) run(ctx context.Context) error {
 		case !open:
 			return errCancelled
 		case len(batch) > 0:
+			since = time.Now()
 			continue
 		}
 		left, err := depth(m.ch, m.haul.From)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if left == 0 {
+		case left > 0:
+			since = time.Now()
+		case time.Since(since) >= m.haul.Beside:
 			return m.finish(ctx)
 		}
 	}

@@ -29,3 +29,38 @@ func TestQueuesAreMovedWhileEventsComeBackForAnotherAttempt(t *testing.T) {
 	t.Parallel()
 	changes.MigrateWhileRetrying(t, server(t, rabbit.V4).URL, newName(), 2)
 }
+
+func TestAQueueThatIsMovedIsLedAround(t *testing.T) {
+	t.Parallel()
+	onBoth(t, changes.LeadAway)
+}
+
+func TestRetriesWaitForTheirWayBack(t *testing.T) {
+	t.Parallel()
+	onBoth(t, changes.RetriesWaitForTheirWayBack)
+}
+
+func TestAMoveWaitsForWhoEndsWithEventsInHand(t *testing.T) {
+	t.Parallel()
+	onBoth(t, changes.MoveAfterHands)
+}
+
+func TestAMoveLeavesOthersTimeForWhatTheyHaveInHand(t *testing.T) {
+	t.Parallel()
+	onBoth(t, changes.MoveBesideHands)
+}
+
+func TestAQueueIsNotDeletedWhileEventsAreInHand(t *testing.T) {
+	t.Parallel()
+	onBoth(t, changes.KeepWhatIsInHand)
+}
+
+// onBoth runs a test on the newest and on the oldest RabbitMQ.
+func onBoth(t *testing.T, test func(t testing.TB, url, name string)) {
+	for _, v := range []rabbit.Version{rabbit.V4, rabbit.V3} {
+		t.Run(string(v), func(t *testing.T) {
+			t.Parallel()
+			test(t, server(t, v).URL, newName())
+		})
+	}
+}

@@ -86,7 +86,7 @@ func through(t *testing.T, b *amqp.Broker, p *plan.Plan, exchange string, events
 	wg.Wait()
 	got := map[string][]string{}
 	for _, q := range p.Topology.Queues {
-		if strings.Contains(q.Name, ".retry.") {
+		if strings.Contains(q.Name, ".delay.") {
 			continue
 		}
 		got[q.Name] = nil

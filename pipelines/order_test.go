@@ -280,7 +280,7 @@ rules: [{name: r, pipelines: [p, q]}]
 	}, nil)
 	w.publish(1, func(int) event.Event { return event.Event{Type: "t", Subject: "key"} })
 	w.publish(1, func(int) event.Event { return event.Event{ID: "without", Type: "t"} })
-	w.depth("test.retry.1m", 1)
+	w.depth("test.delay.1m", 1)
 	w.wait(func() bool { w.mu.Lock(); defer w.mu.Unlock(); return len(w.retried) == 2 }, func() string { return "not both are retried" })
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -43,7 +43,7 @@ func TestAPipelineThatIsGoneTriesAgain(t *testing.T) {
 	if err := service.Reload(t.Context(), pipelines.Update{Plan: w.replan("pipelines: {p: {}}\nrules: [{name: r, pipelines: [p]}]\n")}); err != nil {
 		t.Fatal(err)
 	}
-	if !w.isGone("test.retry.50ms") {
+	if !w.isGone("test.delay.50ms") {
 		t.Error("the delay is still there: this test is about one that is not")
 	}
 	close(release)
@@ -127,10 +127,10 @@ func TestADelayThatIsNotNeededIsDeletedInTime(t *testing.T) {
 	if err := service.Reload(t.Context(), pipelines.Update{Plan: w.replan(rules("70ms"))}); err != nil {
 		t.Fatal(err)
 	}
-	if kept := <-told; len(kept) != 1 || kept[0].Name != "test.retry.50ms" || kept[0].After.Sub(began) < settle {
+	if kept := <-told; len(kept) != 1 || kept[0].Name != "test.delay.50ms" || kept[0].After.Sub(began) < settle {
 		t.Errorf("kept %+v", kept)
 	}
-	w.wait(func() bool { return w.isGone("test.retry.50ms") }, func() string { return "the delay stays" })
+	w.wait(func() bool { return w.isGone("test.delay.50ms") }, func() string { return "the delay stays" })
 	if took := time.Since(began); took < settle {
 		t.Errorf("it was deleted after %s", took)
 	}

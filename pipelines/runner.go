@@ -108,9 +108,13 @@ func (r *Runner) Run(ctx context.Context) error {
 	r.pool.Store(pool)
 	inOrder := r.inOrder()
 	consume := func(open context.Context, queue string) error {
-		return r.Broker.Consume(open, router.Subscription{
+		s := router.Subscription{
 			Queue: queue, Prefetch: prefetch(r.Pipeline), Drain: drain, Sources: r.Plan.Sources(), InOrder: inOrder, SingleActive: r.Pipeline.Queue.SingleActive,
-		}, func(d *router.Delivery) {
+		}
+		if r.Pipeline.Queue.Declare {
+			s.Held = r.Plan.HeldName(queue)
+		}
+		return r.Broker.Consume(open, s, func(d *router.Delivery) {
 			j := w.job(d)
 			if ctx.Err() != nil || inOrder && open.Err() != nil {
 				w.drop(j) // one before it may have gone back, or go back now

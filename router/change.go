@@ -415,6 +415,15 @@ func (a *Application) needed(ctx context.Context, s *plan.Step) (Kept, error) {
 	if err != nil || !there {
 		return kept, err
 	}
+	held := false
+	if events == 0 && consumers == 0 && s.Held != "" {
+		if held, err = a.isHeld(ctx, s.Held); err == nil && !held { // what went back is there by now
+			events, consumers, _, err = a.lock.Count(ctx, s.DropQueue)
+		}
+		if err != nil {
+			return kept, err
+		}
+	}
 	full, err := a.isFull(ctx, s.Back)
 	if err != nil {
 		return kept, err
@@ -429,10 +438,12 @@ func (a *Application) needed(ctx context.Context, s *plan.Step) (Kept, error) {
 		kept.Why = holds(events)
 	case full:
 		kept.Why = s.Back.Name + " is full: what has waited may not have come back to it"
-	case delay > 0 && (consumers > 0 || a.options.Settle < 0): // who consumes it may send events to the delay again
+	case delay > 0 && (consumers > 0 || held || a.options.Settle < 0): // who consumes it may send events to the delay again
 		kept.Why = fmt.Sprintf("events wait in %s for another attempt, and may come back to it", from)
 	case consumers > 0:
 		empty, kept.Why = true, "somebody consumes it"
+	case held:
+		kept.Why = "somebody who ends has events of it in hand"
 	default:
 		empty = true
 	}

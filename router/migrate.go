@@ -172,40 +172,57 @@ const defaultLetGo = 45 * time.Second
 // backTime is how long what a consumer gave back, when it let go of a queue, may take to be there again.
 const backTime = time.Second
 
-// haul moves the events of a queue that gets no more, but for those that come back to it for another attempt. Who consumes the queue has heard of it by the
+// haul moves the events of a queue that gets no more, but for those that go back to it from who consumed it. Who consumes the queue has heard of it by the
 // record, and is waited for: what he was sent and has not begun goes back, and belongs before the rest. What he has begun he finishes, before he
-// goes on with what is moved.
+// goes on with what is moved. Who has heard of nothing and stays is waited for as long again when all else is moved, as the broker sends him no more by then.
 func (a *Application) haul(ctx context.Context, h *plan.Haul) error {
 	at := &a.moved[len(a.moved)-1]
 	wait := a.options.LetGo
 	if wait <= 0 {
 		wait = defaultLetGo
 	}
+	haul := *h
 	for end := time.Now().Add(wait); ; {
 		_, consumers, _, err := a.lock.Count(ctx, h.From)
 		if err != nil {
 			return err
 		}
-		if consumers == 0 {
+		held := consumers > 0
+		if !held {
+			if held, err = a.isHeld(ctx, a.plan.HeldName(h.From)); err != nil {
+				return err
+			}
+		}
+		if !held {
 			if err := pause(ctx, backTime); err != nil {
 				return err
 			}
 			break
 		}
 		if time.Now().After(end) {
-			at.Consumed = true
+			at.Consumed, haul.Beside = true, wait
 			break
 		}
 		if err := pause(ctx, lockPoll); err != nil {
 			return err
 		}
 	}
-	return a.lock.Haul(ctx, *h, func(done, left int) {
+	return a.lock.Haul(ctx, haul, func(done, left int) {
 		at.Events = done
 		if f := a.options.Progress; f != nil {
 			f(done, done+left, "move the events of "+h.From)
 		}
 	})
+}
+
+// isHeld reports whether somebody of ours has events of a queue in hand that he consumes no more. He says so, by consuming the queue of that name, before he ends his consumer: it is to be asked after it is
+// seen that there is none.
+func (a *Application) isHeld(ctx context.Context, name string) (bool, error) {
+	if name == "" {
+		return false, nil
+	}
+	_, consumers, _, err := a.lock.Count(ctx, name)
+	return consumers > 0, err
 }
 
 // Resume carries on a move whose maker is gone, and changes nothing else. It reports whether there was one. While another holds the lock it is an

@@ -41,6 +41,8 @@ func Client(t *testing.T, url string) {
 		{"acknowledgements in any order leave nothing behind", acknowledgeInAnyOrder},
 		{"a drain settles what is in hand and leaves the rest", drainLeavesTheRest},
 		{"the order of a queue outlives its consumer", orderOutlivesConsumer},
+		{"what an ending consumer has in hand is seen", handsAreSeen},
+		{"a queue looks free only when all is back in it", returnsBeforeFree},
 		{"a queue that somebody deleted comes back, with its consumer", deletedQueueComesBack},
 		{"objects of another shape are all named, with both values", mismatchIsNamed},
 		{"somebody else's objects are only checked", passiveIsChecked},

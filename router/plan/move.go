@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Move is a queue on its way into another shape under its own name: a broker cannot change a queue's type or limits in place. It is part of the record, so that
@@ -57,6 +58,8 @@ type Predecessors struct {
 type Haul struct {
 	From, To string
 	Sources  []string // exchanges that publishers publish to: a trail on what comes straight from one of them is not ours
+	// Beside others who consume the queue, and are sent no more while the mover has room: how long the queue has to be empty for them to settle what they have in hand.
+	Beside time.Duration
 }
 
 // First are the queues that have to be worked off before that one.
@@ -187,10 +190,7 @@ func (c *Change) Migrate(q Queue) (*Migration, error) {
 
 // name finds names for what the move needs, which begin with that of the plan, and are not those of an earlier move.
 func (m *Move) name(prefix string, kept *Topology) {
-	base := m.Queue.Name
-	if !strings.HasPrefix(base, prefix+".") {
-		base = prefix + "." + base
-	}
+	base := ownName(prefix, m.Queue.Name)
 	taken := func(name string) bool {
 		return slices.ContainsFunc(kept.Queues, func(q Queue) bool { return q.Name == name })
 	}
@@ -200,6 +200,23 @@ func (m *Move) name(prefix string, kept *Topology) {
 			m.Moved, m.Meanwhile = fmt.Sprintf("%s.%d", m.Moved, n), fmt.Sprintf("%s.%d", m.Meanwhile, n)
 		}
 	}
+}
+
+// ownName is a queue's name, begun with that of the plan.
+func ownName(plan, queue string) string {
+	if strings.HasPrefix(queue, plan+".") {
+		return queue
+	}
+	return plan + "." + queue
+}
+
+// HeldName is the queue whose consumers are those who have events of a queue in hand, and consume that no more: by the queue's own consumers they are not seen, and
+// whoever is to delete it waits for them. It holds no events, and is there only while it has a consumer. "" where the name would be too long.
+func (p *Plan) HeldName(queue string) string {
+	if name := ownName(p.Name, queue) + ".held"; len(name) <= maxName {
+		return name
+	}
+	return ""
 }
 
 // Gone tells the migration that its queue is not on the broker before its first step: there is nothing to move.

@@ -51,6 +51,7 @@ type Plan struct {
 	// The names of section 1 of the life of an event. Match and Matched are empty where no rule looks at content.
 	Match    string // queue of the events that the router has to look at
 	Matched  string // direct exchange on which each queue is bound by its own name: by its pipeline's, two would get an event while a queue is renamed
+	Retry    string // direct exchange on which each pipeline's queue is bound by its own name: what comes to one pipeline alone comes through it, from delays and replays
 	Unrouted string // queue, and the fanout exchange before it, of events that no rule wanted
 
 	matcher   *match.Matcher
@@ -83,7 +84,7 @@ type Pipeline struct {
 }
 
 // Delay is one of the waits before another attempt: the event is published to Exchange with the pipeline's queue as its
-// routing key and comes back there After that time.
+// routing key and comes back there After that time, through the exchange Retry of the plan.
 type Delay struct {
 	After    time.Duration
 	Exchange string
