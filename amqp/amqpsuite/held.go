@@ -33,7 +33,7 @@ func handsAreSeen(t *testing.T, c *client) {
 				go func() { stop(); close(stopped) }()
 				inHand := func() bool { return l.consumers(c.name) > 0 || !refused && l.consumers(told) > 0 }
 				if !refused {
-					waitUntil(t, func() bool { return l.consumers(c.name) == 0 }, func() string { return "the consumer does not end" })
+					waitUntil(t, func() bool { return l.consumers(told) > 0 }, func() string { return "the consumer does not end" })
 				}
 				for at := range 4 {
 					for range 25 {

@@ -27,6 +27,7 @@ type queue struct {
 	backlog   backlog
 	unacked   int
 	consumers []*consumer // by priority; those of one priority take turns
+	parting   int         // consumers of a quorum queue that are cancelled, and have messages yet
 	dead      []dying     // on their way to the dead-letter exchange, oldest first
 	burying   bool        // somebody hands dead over
 	deadCount int64       // of those that no queue has yet, and their bytes
@@ -48,6 +49,7 @@ type consumer struct {
 	prefetch  int  // 0: no limit
 	unacked   int  // guarded by the queue's lock
 	leaving   bool // its channel ends: guarded by the queue's lock
+	parting   bool // see queue.parting; likewise
 }
 
 // dying is a message that leaves its queue for the dead letters.
@@ -326,6 +328,10 @@ func (q *queue) settle(deliveries []delivery, how outcome) {
 	for _, d := range deliveries {
 		if q.unacked--; d.consumer != nil {
 			d.consumer.unacked--
+			if d.consumer.parting && d.consumer.unacked == 0 {
+				d.consumer.parting = false
+				q.parting--
+			}
 		}
 	}
 	if q.deleted {
@@ -397,10 +403,10 @@ func (q *queue) clear() int {
 	return n
 }
 
-// counts are the messages that are ready and the consumers. Asking is using, for x-expires.
+// counts are the messages that are ready and the consumers. A quorum queue counts one that is cancelled until what it had is settled, as on RabbitMQ. Asking is using, for x-expires.
 func (q *queue) counts() (messages, consumers int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.touch()
-	return q.backlog.len(), len(q.consumers)
+	return q.backlog.len(), len(q.consumers) + q.parting
 }

@@ -46,6 +46,10 @@ func (q *queue) leave(c *consumer) {
 func (q *queue) unsubscribe(c *consumer) {
 	q.mu.Lock()
 	q.consumers = slices.DeleteFunc(q.consumers, func(other *consumer) bool { return other == c })
+	if q.quorum && c.unacked > 0 && !c.parting {
+		c.parting = true
+		q.parting++
+	}
 	gone := q.autoDelete && len(q.consumers) == 0 && !q.deleted
 	q.touch()
 	q.deliver() // to who is next, where only one is active

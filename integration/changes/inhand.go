@@ -13,11 +13,11 @@ import (
 	"github.com/eventrouter/eventrouter/router/plan"
 )
 
-// reshaping are two sets of rules, whose pipeline "work" has a queue of one shape and of another.
+// reshaping are two sets of rules, whose pipeline "work" has a classic queue and a quorum queue.
 func reshaping(t testing.TB, name string) (old, now *plan.Plan) {
 	t.Helper()
 	const text = "\npipelines: {work: {queue: TYPE, retry: {delays: [100ms]}}}\nrules: [{name: all, pipelines: [work]}]\n"
-	return Compile(t, name, strings.ReplaceAll(text, "TYPE", Quorum)), Compile(t, name, strings.ReplaceAll(text, "TYPE", Classic))
+	return Compile(t, name, strings.ReplaceAll(text, "TYPE", "{type: classic}")), Compile(t, name, strings.ReplaceAll(text, "TYPE", Quorum))
 }
 
 // hauling calls before each haul.

@@ -84,6 +84,7 @@ var groups = []struct {
 		{"a multiple requeue is one for each consumer", multipleRequeueIsOneForEachConsumer, ""},
 		{"get fetches one", getFetchesOne, ""},
 		{"cancel keeps what is out", cancelKeepsWhatIsOut, ""},
+		{"a quorum queue counts a cancelled consumer while messages of it are out", cancelledConsumersAreCounted, ""},
 		{"consumers are told when their queue goes", consumersAreToldWhenTheirQueueGoes, ""},
 		{"recover gives all back", recoverGivesAllBack, ""},
 		{"an exclusive consumer is alone", exclusiveConsumer, ""},

@@ -283,6 +283,37 @@ func cancelKeepsWhatIsOut(t *testing.T, s *probe.Session) {
 	}
 }
 
+func cancelledConsumersAreCounted(t *testing.T, s *probe.Session) {
+	for kind, want := range map[string]int{"quorum": 1, "classic": 0} {
+		q, ch := s.Queue(amqp091.Table{"x-queue-type": kind}), s.Channel()
+		consumers := func() int {
+			info, err := ch.QueueDeclarePassive(q, true, false, false, false, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return info.Consumers
+		}
+		deliveries, err := ch.Consume(q, "tag", false, false, false, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Send(q, "1")
+		s.Send(q, "2")
+		first, second := probe.Next(t, deliveries), probe.Next(t, deliveries)
+		if err := ch.Cancel("tag", false); err != nil {
+			t.Fatal(err)
+		}
+		probe.Equal(t, kind+": while both are out", consumers(), want)
+		ack(t, first, false)
+		settled(t, ch)
+		probe.Equal(t, kind+": while one is out", consumers(), want)
+		if err := second.Nack(false, true); err != nil {
+			t.Fatal(err)
+		}
+		probe.Within(t, kind+": none is out, and it counts no consumer", func() bool { return consumers() == 0 })
+	}
+}
+
 func consumersAreToldWhenTheirQueueGoes(t *testing.T, s *probe.Session) {
 	for _, kind := range []string{"classic", "quorum"} {
 		q, ch := s.Queue(amqp091.Table{"x-queue-type": kind}), s.Channel()
