@@ -25,7 +25,7 @@ type acker struct {
 	closed  bool
 	held    []uint64 // tags that wait to be requeued
 	free    bool     // the consumer is cancelled
-	back    bool     // something was given back since then
+	back    bool     // something is given back, or will be with the channel
 	first   uint64   // the tag that states[0] is of
 	states  []state  // of the deliveries handed out, in their order
 	lowest  int      // index in states of the first that is acknowledged and not sent
@@ -123,6 +123,7 @@ func (a *acker) ack(tag uint64) error {
 // nack tells the broker at once; a.mu is held.
 func (a *acker) nack(tag uint64, requeue bool) error {
 	if requeue && a.whole {
+		a.back = true
 		return nil // it stays as one that is out, which no acknowledgement of others covers
 	}
 	if requeue && !a.free && a.open.Err() != nil {

@@ -206,8 +206,8 @@ func (sub *subscription) hand(d *amqp091.Delivery, a *acker) {
 //
 // Nor is it where nobody would hear that something is in hand still: a queue that nobody consumes may be deleted.
 func (sub *subscription) drain(ch *amqp091.Channel, h *hold, closes <-chan *amqp091.Error, a *acker, deliveries <-chan amqp091.Delivery) {
-	s := h.session
-	if !sub.InOrder && h.begin() {
+	s, told := h.session, h.begin()
+	if told && !sub.InOrder {
 		if err := ch.Cancel(consumerTag, false); err != nil {
 			return // the connection is gone, and with it all deliveries
 		}

@@ -22,8 +22,8 @@ const (
 	haulGather = 5 * time.Millisecond
 	// haulIdle is how long nothing has come when a queue counts as empty.
 	haulIdle = 300 * time.Millisecond
-	// moverPriority is above that of consumers that know nothing of priorities: who consumes the queue beside the mover is sent nothing as long as the mover has room.
-	moverPriority = 100
+	// moverPriority is above that of other consumers: who consumes the queue beside the mover is sent nothing as long as the mover has room.
+	moverPriority = 1 << 30
 	// haulEnd bounds the wait for the broker's word that a deleted queue's consumer has ended.
 	haulEnd = 10 * time.Second
 )
@@ -82,8 +82,8 @@ func (m *mover) run(ctx context.Context) error {
 	}
 	m.began = true
 	m.tell()
-	for since := time.Now(); ; { // that there was nothing
-
+	since := time.Now() // that the queue is empty
+	for {
 		batch, open := m.collect(haulIdle)
 		if err := m.hand(ctx, batch, true); err != nil {
 			return err

@@ -6,9 +6,9 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 )
 
-// hold is the word to whoever is to delete a queue that events of it are in hand here, though its consumer is cancelled: a broker tells who asks how many
-// consumers a queue has, but not how many events are unsettled. (A quorum queue of RabbitMQ counts a cancelled consumer until what it had is settled, tried on 3.10 and 4.0; a classic
-// one does not.) It is a consumer of another queue, which holds nothing and goes with its last consumer; see [plan.Plan.HeldName].
+// hold is the word to whoever is to delete a queue that events of it are in hand here, of a consumer that ends: a broker tells who asks how many
+// consumers a queue has, but not whose they are, nor how many events are unsettled. (A quorum queue of RabbitMQ counts a cancelled consumer until what it had is settled, tried on 3.10 and
+// 4.0; a classic one does not.) It is a consumer of another queue, which holds nothing and goes with its last consumer; see [plan.Plan.HeldName].
 type hold struct {
 	session *session
 	queue   string           // "": nobody wants to know

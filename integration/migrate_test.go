@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/eventrouter/eventrouter/integration/changes"
@@ -42,7 +43,11 @@ func TestRetriesWaitForTheirWayBack(t *testing.T) {
 
 func TestAMoveWaitsForWhoEndsWithEventsInHand(t *testing.T) {
 	t.Parallel()
-	onBoth(t, changes.MoveAfterHands)
+	onBoth(t, func(t testing.TB, url, name string) {
+		for _, inOrder := range []bool{false, true} {
+			changes.MoveAfterHands(t, url, fmt.Sprintf("%s-%t", name, inOrder), inOrder)
+		}
+	})
 }
 
 func TestAMoveLeavesOthersTimeForWhatTheyHaveInHand(t *testing.T) {

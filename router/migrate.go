@@ -187,19 +187,19 @@ func (a *Application) haul(ctx context.Context, h *plan.Haul) error {
 		if err != nil {
 			return err
 		}
-		held := consumers > 0
-		if !held {
+		held, late := false, time.Now().After(end)
+		if consumers == 0 || late {
 			if held, err = a.isHeld(ctx, a.plan.HeldName(h.From)); err != nil {
 				return err
 			}
 		}
-		if !held {
+		if consumers == 0 && !held {
 			if err := pause(ctx, backTime); err != nil {
 				return err
 			}
 			break
 		}
-		if time.Now().After(end) {
+		if late && !held { // one of ours that ends is waited for as long as that takes
 			at.Consumed, haul.Beside = true, wait
 			break
 		}
@@ -215,7 +215,7 @@ func (a *Application) haul(ctx context.Context, h *plan.Haul) error {
 	})
 }
 
-// isHeld reports whether somebody of ours has events of a queue in hand that he consumes no more. He says so, by consuming the queue of that name, before he ends his consumer: it is to be asked after it is
+// isHeld reports whether somebody of ours ends, and has events of a queue in hand yet. He says so, by consuming the queue of that name, before he ends his consumer: it is to be asked after it is
 // seen that there is none.
 func (a *Application) isHeld(ctx context.Context, name string) (bool, error) {
 	if name == "" {

@@ -105,8 +105,8 @@ type Subscription struct {
 	// InOrder keeps the queue's order through the consumer's end. It is the queue's consumer until what is in hand is settled, so that a single active
 	// consumer is followed by the next only then, and what is requeued goes back all at once, with it.
 	InOrder bool
-	// Held is the queue of [plan.Plan.HeldName], which is consumed for as long as events of Queue are in hand and Queue is consumed no more. Where it cannot be, Queue is
-	// consumed until all is settled, as with InOrder. "": nobody of ours would delete the queue.
+	// Held is the queue of [plan.Plan.HeldName], which is consumed from when ctx is over until all is settled, so that nobody deletes Queue meanwhile. Where it cannot be, Queue
+	// is consumed until all is settled, as with InOrder. "": nobody of ours would delete the queue.
 	Held string
 	// SingleActive: the queue serves one consumer at a time, and this one may have to wait for another to end.
 	SingleActive bool

@@ -116,7 +116,6 @@ func holds(t testing.TB, b router.Browser, events int, queues ...string) {
 
 // hand is somebody who has taken events of a queue.
 type hand struct {
-	broker *amqp.Broker
 	events []*router.Delivery
 	back   chan struct{} // closed when backAfter has given them back
 	stop   func()        // ends the consumer, and returns when all is settled
@@ -130,7 +129,7 @@ func take(t testing.TB, url string, s router.Subscription, events int) *hand {
 	taken, ended := make(chan *router.Delivery, events), make(chan error, 1)
 	s.Prefetch = events
 	go func() { ended <- b.Consume(ctx, s, func(d *router.Delivery) { taken <- d }) }()
-	h := &hand{broker: b, back: make(chan struct{}), stop: sync.OnceFunc(func() {
+	h := &hand{back: make(chan struct{}), stop: sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -166,13 +165,13 @@ func (h *hand) giveBack(t testing.TB) {
 	}
 }
 
-// MoveAfterHands moves a queue of which somebody who has ended his consumer has events in hand yet, as a process does that was sent SIGTERM: he is waited for until he has given them back.
-func MoveAfterHands(t testing.TB, url, name string) {
+// MoveAfterHands moves a queue of which somebody who ends his consumer has events in hand yet, as a process does that was sent SIGTERM: he is waited for until he has given them back, for longer than
+// somebody who does not end.
+func MoveAfterHands(t testing.TB, url, name string, inOrder bool) {
 	t.Helper()
-	moveWithHands(t, url, name, func(queue string, theirs *hand, o *router.ApplyOptions) {
+	moveWithHands(t, url, name, inOrder, func(theirs *hand, o *router.ApplyOptions) {
 		go theirs.stop()
-		holds(t, theirs.broker, all-inHand, queue)
-		o.LetGo = time.Minute
+		o.LetGo = time.Second
 		o.Progress = theirs.backAfter(t, 3*time.Second, func(int) bool { return true })
 	})
 }
@@ -180,7 +179,7 @@ func MoveAfterHands(t testing.TB, url, name string) {
 // MoveBesideHands moves a queue that somebody consumes who knows nothing of moves. What he has in hand he gives back when all else is moved: he has as long for that as he was waited for before.
 func MoveBesideHands(t testing.TB, url, name string) {
 	t.Helper()
-	moveWithHands(t, url, name, func(_ string, theirs *hand, o *router.ApplyOptions) {
+	moveWithHands(t, url, name, false, func(theirs *hand, o *router.ApplyOptions) {
 		o.LetGo = 4 * time.Second
 		o.Progress = theirs.backAfter(t, 1500*time.Millisecond, func(done int) bool { return done == all-inHand })
 	})
@@ -188,7 +187,7 @@ func MoveBesideHands(t testing.TB, url, name string) {
 
 const all, inHand = 20, 5
 
-func moveWithHands(t testing.TB, url, name string, prepare func(queue string, theirs *hand, o *router.ApplyOptions)) {
+func moveWithHands(t testing.TB, url, name string, inOrder bool, prepare func(theirs *hand, o *router.ApplyOptions)) {
 	t.Helper()
 	old, now := reshaping(t, name)
 	b, _ := Connect(t, url, amqp.Options{Name: "apply"})
@@ -199,9 +198,9 @@ func moveWithHands(t testing.TB, url, name string, prepare func(queue string, th
 			t.Fatal(err)
 		}
 	}
-	theirs := take(t, url, router.Subscription{Queue: queue, Held: now.HeldName(queue)}, inHand)
+	theirs := take(t, url, router.Subscription{Queue: queue, Held: now.HeldName(queue), InOrder: inOrder}, inHand)
 	o := router.ApplyOptions{Settle: -1, Migrate: true}
-	prepare(queue, theirs, &o)
+	prepare(theirs, &o)
 	if _, _, err := router.Apply(t.Context(), b, now, o, nil); err != nil {
 		t.Fatal(err)
 	}

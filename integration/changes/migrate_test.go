@@ -122,7 +122,10 @@ func TestRetriesWaitForTheirWayBack(t *testing.T) {
 
 func TestAMoveWaitsForWhoEndsWithEventsInHand(t *testing.T) {
 	t.Parallel()
-	changes.MoveAfterHands(t, amqptest.Broker(t).URL(), "ending")
+	url := amqptest.Broker(t).URL()
+	for _, inOrder := range []bool{false, true} {
+		changes.MoveAfterHands(t, url, fmt.Sprintf("ending-%t", inOrder), inOrder)
+	}
 }
 
 func TestAMoveLeavesOthersTimeForWhatTheyHaveInHand(t *testing.T) {

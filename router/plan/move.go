@@ -210,7 +210,7 @@ func ownName(plan, queue string) string {
 	return plan + "." + queue
 }
 
-// HeldName is the queue whose consumers are those who have events of a queue in hand, and consume that no more: by the queue's own consumers they are not seen, and
+// HeldName is the queue whose consumers are those who end, and have events of a queue in hand yet: by the queue's own consumers they may not be seen, and
 // whoever is to delete it waits for them. It holds no events, and is there only while it has a consumer. "" where the name would be too long.
 func (p *Plan) HeldName(queue string) string {
 	if name := ownName(p.Name, queue) + ".held"; len(name) <= maxName {
