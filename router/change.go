@@ -305,6 +305,8 @@ func (a *Application) do(ctx context.Context, s *plan.Step) error {
 		return a.lock.Unbind(ctx, s.Unbind)
 	case s.DropQueue != "":
 		return a.dropQueue(ctx, s)
+	case s.Pause:
+		return pause(ctx, settleTime)
 	case s.Haul != nil:
 		return a.haul(ctx, s.Haul)
 	case s.DropChange != "":
@@ -386,9 +388,6 @@ func (a *Application) dropQueue(ctx context.Context, s *plan.Step) error {
 	a.keep(s)
 	return nil
 }
-
-// settleTime is how long a queue is left alone before it counts as empty.
-const settleTime = 300 * time.Millisecond
 
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)

@@ -169,6 +169,9 @@ func (a *Application) move(ctx context.Context, m *plan.Migration) error {
 // defaultLetGo is longer than services take to finish what they have in hand.
 const defaultLetGo = 45 * time.Second
 
+// settleTime is how long what the broker was sent may take to be in its queues.
+const settleTime = 300 * time.Millisecond
+
 // backTime is how long what a consumer gave back, when it let go of a queue, may take to be there again.
 const backTime = time.Second
 

@@ -30,6 +30,10 @@ import (
 // From this instant the broker uses the alternate exchange, and so B: each event has gone wholly by the old plan or
 // goes wholly by the new one. Then X gets the bindings that only the new plan has, and F, A and B are deleted.
 //
+// A broker looks at one exchange after the other, and its process may be held up in between: an event that X was looked at for while it had bindings of the old plan has to be past F when F
+// turns, and one for which X led to F alone has to be past it when F is deleted. So there is a pause before both. (Once, on RabbitMQ 3.10 and a busy machine, one of 7,421 events came to a
+// pipeline by both plans, which has no other explanation. A program that did nothing but turn did not show it in 3,633 turns.)
+//
 // The same goes for an event that waits in the match queue, and that the new plan leaves to the broker, by a type that was not bound when it was published.
 //
 // Where a feed changes, an event could stray like that, or the limits of the match queue change, the new plan has a match queue of another name, so that the old plan's holds only events that were published under the old
@@ -80,6 +84,7 @@ type Step struct {
 	Drop       string   // an exchange to be deleted if nothing is bound to it
 	Gone       []string // queues that have to be gone first: else nothing is done
 	Haul       *Haul    // of a queue that is moved
+	Pause      bool     // until what the broker routes by bindings as they were is in its queues, see [Change]
 }
 
 // String says what a step does.
@@ -91,6 +96,8 @@ func (s *Step) String() string {
 		return fmt.Sprintf("remove %d bindings", len(s.Unbind))
 	case s.DropQueue != "":
 		return "delete queue " + s.DropQueue
+	case s.Pause:
+		return "wait until the broker has routed what it was sent"
 	case s.Haul != nil:
 		return "move the events of " + s.Haul.From
 	case s.Drop+s.DropChange != "":

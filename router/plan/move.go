@@ -22,7 +22,8 @@ import (
 // With F bound to Q, Q's own bindings are removed: nothing changes by that, as a queue gets one copy of an event however many ways lead to it. Then F is
 // unbound from Q. From this instant, by one operation of the broker, events go to S, and Q is finite. Its content is moved into T, another queue
 // of the new shape (into S it could not go: S has later events), and Q is deleted and declared in its new shape. Then F is bound
-// to Q: from this instant, again by one operation, events go to Q, and T and S are finite. Q gets its bindings back, and F is deleted.
+// to Q: from this instant, again by one operation, events go to Q, and T and S are finite. Q gets its bindings back, and F is deleted. There is a pause before F is
+// unbound and before it is deleted, as in a turn; see [Change].
 //
 // What is in T was published before what is in S, and that before what is in Q. T and S are the [Predecessors] of Q: who works on Q's events
 // works off T first, then S, and then Q, and order holds throughout. To move them into Q instead, behind what has come there meanwhile, could
@@ -241,6 +242,7 @@ func (m *Migration) plan() {
 		m.add(Step{Note: m.Record.at(Raising)}, move.raise())
 		m.add(bind(move.toSwitch())...)
 		m.add(unbind(move.Bindings)...)
+		m.add(Step{Pause: true})
 	}
 	if move.Stage != Returning {
 		m.add(Step{Note: m.Record.at(Leaving)}, Step{Unbind: move.switched()},
@@ -252,6 +254,7 @@ func (m *Migration) plan() {
 	m.add(raised)
 	m.add(bind(move.Bindings)...)
 	m.add(unbind(move.toSwitch())...)
+	m.add(Step{Pause: true})
 	for _, x := range move.exchanges() {
 		m.add(Step{DropChange: x.Name})
 	}

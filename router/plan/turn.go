@@ -14,7 +14,7 @@ func (c *Change) turn(want *State) []Step {
 	steps = append(steps, t.raise()...)
 	steps = append(steps, Step{Bind: t.toF()})
 	steps = append(steps, unbind(exceptBindings(t.direct(&c.prior), t.direct(want)))...)
-	steps = append(steps, Step{Unbind: t.toA()}, Step{Note: c.note(want, Turned)})
+	steps = append(steps, Step{Pause: true}, Step{Unbind: t.toA()}, Step{Note: c.note(want, Turned)})
 	steps = append(steps, bind(t.direct(want))...)
 	return append(steps, t.clear()...)
 }
@@ -101,7 +101,7 @@ func (t *turning) toA() (out []Binding) {
 
 // clear takes the objects of the turn away.
 func (t *turning) clear() []Step {
-	steps := []Step{{Unbind: t.toF()}}
+	steps := []Step{{Unbind: t.toF()}, {Pause: true}}
 	for i := range t.sources() {
 		for _, part := range []string{"", ".from", ".to"} {
 			steps = append(steps, Step{DropChange: t.name(i, part)})
