@@ -113,6 +113,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		}
 		if r.Pipeline.Queue.Declare {
 			s.Held = r.Plan.HeldName(queue)
+			s.InOrder = inOrder || s.Held == "" // nobody could be told what is in hand: it stays the queue's consumer until that is settled
 		}
 		return r.Broker.Consume(open, s, func(d *router.Delivery) {
 			j := w.job(d)

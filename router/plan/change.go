@@ -32,7 +32,7 @@ import (
 //
 // A broker looks at one exchange after the other, and its process may be held up in between: an event that X was looked at for while it had bindings of the old plan has to be past F when F
 // turns, and one for which X led to F alone has to be past it when F is deleted. So there is a pause before both. (Once, on RabbitMQ 3.10 and a busy machine, one of 7,421 events came to a
-// pipeline by both plans, which has no other explanation. A program that did nothing but turn did not show it in 3,633 turns.)
+// pipeline by both plans, for which we know no other explanation. A program that did nothing but turn did not show it in 3,633 turns.)
 //
 // The same goes for an event that waits in the match queue, and that the new plan leaves to the broker, by a type that was not bound when it was published.
 //
