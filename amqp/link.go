@@ -46,7 +46,7 @@ type session struct {
 }
 
 func newLink(role string, endpoints []endpoint, o *Options, setup func(context.Context, *session) error) *link {
-	return &link{role: role, endpoints: endpoints, options: o, setup: setup, err: errors.New("not dialled yet"), changed: make(chan struct{})}
+	return &link{role: role, endpoints: endpoints, options: o, setup: setup, patience: patienceWith(len(endpoints)), err: errors.New("not dialled yet"), changed: make(chan struct{})}
 }
 
 // run dials until ctx is over. Several URLs are tried in turn, beginning with any of them.

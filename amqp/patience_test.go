@@ -78,27 +78,32 @@ func forward(to io.Writer, from *bufio.Reader, pass func(method uint32) bool) {
 }
 
 // TestABrokerThatDoesNotAnswerIsDialledAgain has the broker not answer on the first connection, as a node of a cluster does whose neighbour has just gone.
+// Where there is a choice of nodes, another is tried sooner.
 func TestABrokerThatDoesNotAnswerIsDialledAgain(t *testing.T) {
 	t.Parallel()
-	lost := func(o *amqp.Options, silent *atomic.Bool) *atomic.Int64 {
+	lost := func(o *amqp.Options, silent *atomic.Bool, limit string) *atomic.Int64 {
 		var times atomic.Int64
 		o.Hooks.Disconnected = func(_ string, err error) {
 			if strings.Contains(err.Error(), "has not answered") {
 				times.Add(1)
 				silent.Store(false)
+				if !strings.Contains(err.Error(), "for "+limit+" ") {
+					t.Errorf("given up after another time than %s: %v", limit, err)
+				}
 			}
 		}
 		return &times
 	}
-	t.Run("consume", func(t *testing.T) {
+	t.Run("consume, of several nodes", func(t *testing.T) {
 		t.Parallel()
 		server := amqptest.Broker(t)
 		connect(t, server.URL(), amqp.Options{})
 		var o amqp.Options
 		var silent atomic.Bool
 		silent.Store(true)
-		times := lost(&o, &silent)
-		b := start(t, deaf(t, server.URL(), basicConsume, &silent), o)
+		times := lost(&o, &silent, "3s")
+		url := deaf(t, server.URL(), basicConsume, &silent)
+		b := start(t, url+","+url, o)
 		ctx, stop := context.WithCancel(t.Context())
 		got := make(chan string, 1)
 		ended := make(chan error, 1)
@@ -119,14 +124,14 @@ func TestABrokerThatDoesNotAnswerIsDialledAgain(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("read the plan", func(t *testing.T) {
+	t.Run("read the plan, of one", func(t *testing.T) {
 		t.Parallel()
 		server := amqptest.Broker(t)
 		connect(t, server.URL(), amqp.Options{})
 		var o amqp.Options
 		var silent atomic.Bool
 		silent.Store(true)
-		times := lost(&o, &silent)
+		times := lost(&o, &silent, "10s")
 		b := start(t, deaf(t, server.URL(), basicGet, &silent), o)
 		if _, err := b.Recorded(t.Context(), queue); err == nil {
 			t.Error("read from a connection that was given up")

@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/eventrouter/eventrouter/amqp"
 	"github.com/eventrouter/eventrouter/pipelines"
 	"github.com/eventrouter/eventrouter/router"
 	"github.com/eventrouter/eventrouter/router/event"
@@ -308,20 +307,11 @@ func TestDrainFinishesWhatIsInHand(t *testing.T) {
 	}
 	close(release)
 	<-ended
-	again, err := amqp.New(w.server.URL(), amqp.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	closed := make(chan error, 1)
-	go func() { closed <- again.Run(ctx) }()
-	left, err := again.Depth(t.Context(), "test.p")
+	w.reconnect()
+	left, err := w.broker.Depth(t.Context(), "test.p")
 	if err != nil || left+done.distinct() != 20 || done.total() != done.distinct() {
 		t.Errorf("%d are left and %d were done (%d different), of 20: %v", left, done.total(), done.distinct(), err)
 	}
-	cancel()
-	<-closed
 }
 
 func TestADrainThatLastsTooLongGivesEventsBack(t *testing.T) {
@@ -335,18 +325,9 @@ func TestADrainThatLastsTooLongGivesEventsBack(t *testing.T) {
 	w.publish(1, typed("t"))
 	<-started
 	w.stop()
-	w2, err := amqp.New(w.server.URL(), amqp.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	closed := make(chan error, 1)
-	go func() { closed <- w2.Run(ctx) }()
-	w.broker = w2
+	w.reconnect()
 	w.depth("test.p", 1)
 	w.depth("test.p.dead", 0)
-	cancel()
-	<-closed
 }
 
 func TestEventsSurviveLostConnections(t *testing.T) {

@@ -86,6 +86,25 @@ func newWorld(t *testing.T, text string, h handlers, change func(*pipelines.Serv
 	return w
 }
 
+// reconnect gives a world that is stopped, or will be, a broker for the test's own use.
+func (w *world) reconnect() {
+	w.t.Helper()
+	b, err := amqp.New(w.server.URL(), amqp.Options{MinBackoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	closed := make(chan error, 1)
+	go func() { closed <- b.Run(ctx) }()
+	w.t.Cleanup(func() {
+		cancel()
+		if err := <-closed; err != nil {
+			w.t.Error(err)
+		}
+	})
+	w.broker = b
+}
+
 func (w *world) note(list *[]string, s string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
