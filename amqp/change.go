@@ -1,9 +1,11 @@
 package amqp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +22,7 @@ type lock struct {
 	session *session
 	queue   string
 	unlock  func()
+	records [][]byte // what was read last, or written
 }
 
 // Lock implements [router.Changer].
@@ -156,17 +159,53 @@ func (l *lock) Keep(t, record plan.Topology, data []byte, ours func([][]byte) bo
 	l.broker.topology.remember(&t, &kept{topology: record, data: data, ours: ours})
 }
 
-// Write implements [router.Lock].
-func (l *lock) Write(ctx context.Context, queue string, data []byte) error {
-	return l.call(ctx, func(ch *amqp091.Channel) error { return write(ctx, ch, queue, data) })
+// Recorded implements [router.Lock]. It looks twice: what another had for a moment at first is back then.
+func (l *lock) Recorded(ctx context.Context, queue string) ([][]byte, error) {
+	records, err := recorded(ctx, l.session, queue)
+	if err != nil || len(records) == 0 {
+		return nil, err
+	}
+	timer := time.NewTimer(lookAgain)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	again, err := recorded(ctx, l.session, queue)
+	if err != nil {
+		return nil, err
+	}
+	l.records = append(records, missing(again, records)...)
+	return l.records, nil
 }
 
-// write puts the new record beside the old ones before it takes them away. Whoever is interrupted between leaves two, of which the newer one counts.
-func write(ctx context.Context, ch *amqp091.Channel, queue string, data []byte) error {
+// missing are those records that are not among others.
+func missing(records, among [][]byte) (out [][]byte) {
+	for _, r := range records {
+		if !slices.ContainsFunc(among, func(other []byte) bool { return bytes.Equal(r, other) }) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Write implements [router.Lock].
+func (l *lock) Write(ctx context.Context, queue string, data []byte) error {
+	err := l.call(ctx, func(ch *amqp091.Channel) error { return write(ctx, ch, queue, l.records, data) })
+	if err == nil {
+		l.records = [][]byte{data}
+	}
+	return err
+}
+
+// write puts the new record beside the old ones, among which are those that are known, before it takes them away. Whoever is interrupted between leaves two, of which
+// the newer one counts.
+func write(ctx context.Context, ch *amqp091.Channel, queue string, known [][]byte, data []byte) error {
 	if err := ch.Confirm(false); err != nil {
 		return fmt.Errorf("queue %q: %w", queue, err)
 	}
-	old, _, err := take(ch, queue)
+	old, err := takeKnown(ctx, ch, queue, known)
 	if err != nil {
 		return err
 	}
@@ -207,7 +246,32 @@ func take(ch *amqp091.Channel, queue string) (last uint64, bodies [][]byte, err 
 const (
 	lookAgain = 20 * time.Millisecond
 	lookFor   = 2 * time.Second
+	knownFor  = time.Second // less, as others who look find nothing meanwhile
 )
+
+// takeKnown takes all messages of a queue, and those that are known to be there too when somebody who looks at them has given them back. One who keeps them for long,
+// because his machine is gone, is not waited for.
+func takeKnown(ctx context.Context, ch *amqp091.Channel, queue string, known [][]byte) (last uint64, err error) {
+	limited, cancel := context.WithTimeout(ctx, knownFor)
+	defer cancel()
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		tag, bodies, err := take(ch, queue)
+		if err != nil {
+			return 0, err
+		}
+		last = max(last, tag)
+		if known = missing(known, bodies); len(known) == 0 {
+			return last, nil
+		}
+		select {
+		case <-tick.C:
+		case <-limited.Done():
+			return last, context.Cause(ctx)
+		}
+	}
+}
 
 // Recorded implements [router.Changer].
 func (b *Broker) Recorded(ctx context.Context, queue string) ([][]byte, error) {
@@ -279,7 +343,7 @@ func (k *kept) holds(ctx context.Context, s *session) (bool, error) {
 	}
 	d := lane{conn: s.conn}
 	defer d.close()
-	return true, d.call(func(ch *amqp091.Channel) error { return write(ctx, ch, queue, k.data) })
+	return true, d.call(func(ch *amqp091.Channel) error { return write(ctx, ch, queue, nil, k.data) })
 }
 
 // Watch implements [router.Changer].

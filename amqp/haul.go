@@ -62,6 +62,7 @@ type mover struct {
 	began      bool
 	deliveries <-chan amqp091.Delivery
 	returns    chan amqp091.Return
+	closes     chan *amqp091.Error
 	done, all  int
 }
 
@@ -74,6 +75,7 @@ func (m *mover) run(ctx context.Context) error {
 	}
 	first := amqp091.Table{"x-priority": int32(moverPriority)}
 	m.returns = m.ch.NotifyReturn(make(chan amqp091.Return, haulBatch+1))
+	m.closes = m.ch.NotifyClose(make(chan *amqp091.Error, 1))
 	if err := errors.Join(m.ch.Confirm(false), m.ch.Qos(2*haulBatch, 0, false)); err != nil {
 		return err
 	}
@@ -92,7 +94,7 @@ func (m *mover) run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case !open:
-			return errCancelled
+			return m.unless(errCancelled)
 		case len(batch) > 0:
 			since = time.Now()
 			continue
@@ -171,7 +173,7 @@ func (m *mover) hand(ctx context.Context, batch []amqp091.Delivery, ack bool) er
 			return err
 		}
 		if !confirmed {
-			return fmt.Errorf("publishing to exchange %q: %w", m.haul.To, router.ErrRefused)
+			return fmt.Errorf("publishing to exchange %q: %w", m.haul.To, m.unless(router.ErrRefused))
 		}
 	}
 	select {
@@ -185,6 +187,16 @@ func (m *mover) hand(ctx context.Context, batch []amqp091.Delivery, ack bool) er
 		return nil // its queue is deleted
 	}
 	return m.ch.Ack(batch[len(batch)-1].DeliveryTag, true)
+}
+
+// unless is an error that the broker has told, unless it is the channel's end that looks like it: the client library calls what is open then refused.
+func (m *mover) unless(told error) error {
+	select {
+	case reason := <-m.closes:
+		return fmt.Errorf("the channel was lost: %w", m.lock.session.explain(closeReason(reason)))
+	default:
+		return told
+	}
 }
 
 func (m *mover) tell() {

@@ -11,50 +11,6 @@ import (
 	"github.com/eventrouter/eventrouter/router/plan"
 )
 
-// Changer is what changing the topology of a running broker needs of it. Package amqp implements it.
-type Changer interface {
-	// Recorded returns what is in the record queue; nothing where the queue is not there. It needs the permission to read only.
-	Recorded(ctx context.Context, queue string) ([][]byte, error)
-	// Watch calls heard with each record that is written from now on, until ctx is over, across reconnects; and once with nil after each
-	// (re)connect, when records may have been missed.
-	Watch(ctx context.Context, exchange string, heard func(record []byte)) error
-	// Lock takes the right to change a name's objects, which one connection has at a time; the broker frees it when
-	// the connection is lost. An error that wraps ErrLocked says that another has it.
-	Lock(ctx context.Context, queue string) (Lock, error)
-}
-
-// Lock is the right to change a name's objects. All is done on the connection that holds the lock, so that nothing is done after it is lost. Its
-// methods return when the broker has done what they say, and doing it again is no error. They are called one at a time.
-type Lock interface {
-	// Write puts a record in the place of those in the queue, and tells it to all who watch the exchange of the same name.
-	Write(ctx context.Context, queue string, record []byte) error
-	Declare(ctx context.Context, t plan.Topology) error
-	Unbind(ctx context.Context, bindings []plan.Binding) error
-	// Count returns how many events are ready in a queue and how many consumers it has; there is false if there is no such queue.
-	Count(ctx context.Context, queue string) (events, consumers int, there bool, err error)
-	DeleteQueue(ctx context.Context, name string) error
-	// Haul hands the events of a queue over to an exchange, in their order and with all that they carry, acknowledges each when it is confirmed, and deletes
-	// the queue when it is empty. What comes to the queue up to that moment is handed over too. Whoever is interrupted leaves a few events in both
-	// places. A queue that is not there is no error. moved is called now and then with how many events it was so far, and how many are left.
-	Haul(ctx context.Context, h plan.Haul, moved func(done, left int)) error
-	// DeleteExchange reports false where unused is asked for and something is bound to the exchange.
-	DeleteExchange(ctx context.Context, name string, unused bool) (deleted bool, err error)
-	// Keep has the topology declared again on every reconnect, for as long as ours says so of the records on the broker. Where the broker has lost
-	// the record, record (its queue and exchange) and data are brought there again too.
-	Keep(t, record plan.Topology, data []byte, ours func(records [][]byte) bool)
-	Unlock() error
-}
-
-var (
-	// ErrLocked: another holds the lock.
-	ErrLocked = errors.New("another eventrouter is changing the topology")
-	// ErrSuperseded: other rules have been applied since.
-	ErrSuperseded = errors.New("other rules have been applied")
-)
-
-// lockPoll is how often a lock that another holds is asked for again.
-const lockPoll = 100 * time.Millisecond
-
 // ApplyOptions say how a change is made. The zero value works.
 type ApplyOptions struct {
 	Force    bool                                                    // overwrite what a newer version of eventrouter has applied
@@ -70,8 +26,6 @@ type ApplyOptions struct {
 	Check    func(ctx context.Context, l Lock, c *plan.Change) error // may refuse the change before anything is done; may be nil
 }
 
-const defaultLockWait = 30 * time.Second
-
 // DefaultSettle is how long a queue has to be empty before it is deleted, where it is that of a delay or events may come back to it from one.
 // What RabbitMQ could not hand on when its delay was over, because a queue was full or not there yet, it tries again later, and until then it does not
 // count it as in the queue. It looks each dead_letter_worker_publisher_confirm_timeout, which is three minutes, and tries what it last tried so long ago at
@@ -80,7 +34,7 @@ const DefaultSettle = 7 * time.Minute
 
 // Applied returns what is recorded on the broker for a plan's name; nil if nothing is. With an error that wraps [plan.ErrNewer]
 // the record is there, as far as this version understands it.
-func Applied(ctx context.Context, b Changer, p *plan.Plan) (*plan.Record, error) {
+func Applied(ctx context.Context, b Recorder, p *plan.Plan) (*plan.Record, error) {
 	records, err := b.Recorded(ctx, p.RecordName())
 	if err != nil {
 		return nil, err
@@ -138,15 +92,15 @@ func Begin(ctx context.Context, b Changer, p *plan.Plan, o ApplyOptions) (*Appli
 		lock = o.Wrap(lock)
 	}
 	a := &Application{options: o, lock: lock, plan: p}
-	rec, err := Applied(ctx, b, p)
+	rec, err := Applied(ctx, lock, p)
+	if rec != nil {
+		a.serial = afterSerial(rec)
+	}
 	if errors.Is(err, plan.ErrNewer) && o.Force {
-		a.serial, rec, err = rec.Serial, nil, nil
+		rec, err = nil, nil
 	}
 	if err != nil {
 		return nil, errors.Join(err, lock.Unlock())
-	}
-	if rec != nil {
-		a.serial = rec.Serial
 	}
 	a.record = rec
 	a.Change = plan.NewChange(rec, p)
@@ -162,6 +116,10 @@ func Begin(ctx context.Context, b Changer, p *plan.Plan, o ApplyOptions) (*Appli
 	return a, nil
 }
 
+// afterSerial is the serial that records are counted up from, after one that was read. There may be one more that was not seen, of who was killed when he had written it and
+// done nothing of what it says: it counts no more.
+func afterSerial(rec *plan.Record) int64 { return rec.Serial + 1 }
+
 // Process names this process for records.
 func Process() string {
 	host, err := os.Hostname()
@@ -169,24 +127,6 @@ func Process() string {
 		host = "a host without a name"
 	}
 	return fmt.Sprintf("process %d on %s", os.Getpid(), host)
-}
-
-// take waits for the lock.
-func take(ctx context.Context, b Changer, name string, o *ApplyOptions) (Lock, error) {
-	limited, cancel := context.WithTimeoutCause(ctx, o.Wait, fmt.Errorf("waited for %s", o.Wait))
-	defer cancel()
-	for {
-		lock, err := b.Lock(limited, name)
-		if err == nil || !errors.Is(err, ErrLocked) {
-			return lock, err
-		}
-		if late := pause(limited, lockPoll); late != nil {
-			return nil, fmt.Errorf("%w (%w)", err, late)
-		}
-		if o.Waiting != nil {
-			o.Waiting()
-		}
-	}
 }
 
 // Add moves the queues that need it, and adds what is new. When it returns nil the new plan is in force, and what is stale is still there.

@@ -239,10 +239,10 @@ func Resume(ctx context.Context, b Changer, p *plan.Plan, o ApplyOptions) (resum
 		return false, err
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	rec, err := Applied(ctx, b, p)
+	rec, err := Applied(ctx, lock, p)
 	if err != nil || rec == nil {
 		return false, err
 	}
-	a := &Application{options: o, lock: lock, plan: p, record: rec, serial: rec.Serial}
+	a := &Application{options: o, lock: lock, plan: p, record: rec, serial: afterSerial(rec)}
 	return a.carryOn(ctx)
 }

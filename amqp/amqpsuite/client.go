@@ -47,6 +47,7 @@ func Client(t *testing.T, url string) {
 		{"objects of another shape are all named, with both values", mismatchIsNamed},
 		{"somebody else's objects are only checked", passiveIsChecked},
 		{"browsing leaves everything as it was", browsingLeavesAll},
+		{"who looks at the record sees what was written last", newestRecord},
 		{"a trail from outside is not believed", trailIsOurs},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, newClient(t, url)) })
@@ -464,37 +465,6 @@ func blindCopies(t *testing.T, c *client) {
 		}, nil)
 		if err != nil || n != want {
 			t.Errorf("queue %s has %d messages, want %d (%v)", key, n, want, err)
-		}
-	}
-}
-
-func prefetchBounds(t *testing.T, c *client) {
-	c.declare(quorum())
-	c.fill(200)
-	var mu sync.Mutex
-	var ids []string
-	held := make(chan *router.Delivery, 1000)
-	stop := c.consume(router.Subscription{Prefetch: 7}, func(d *router.Delivery) {
-		mu.Lock()
-		ids = append(ids, d.Event.ID)
-		mu.Unlock()
-		held <- d
-	})
-	waitUntil(t, func() bool { return len(held) == 7 }, func() string { return fmt.Sprintf("%d held, want 7", len(held)) })
-	c.depth(193)
-	if len(held) > 7 {
-		t.Errorf("%d are out, the prefetch is 7", len(held))
-	}
-	for range 200 {
-		if err := (<-held).Ack(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	stop()
-	c.depth(0)
-	for i, id := range ids {
-		if id != fmt.Sprint(i) {
-			t.Fatalf("event %d is %q: out of order", i, id)
 		}
 	}
 }

@@ -15,6 +15,37 @@ import (
 	"github.com/eventrouter/eventrouter/router/plan"
 )
 
+func prefetchBounds(t *testing.T, c *client) {
+	c.declare(quorum())
+	c.fill(200)
+	var mu sync.Mutex
+	var ids []string
+	held := make(chan *router.Delivery, 1000)
+	stop := c.consume(router.Subscription{Prefetch: 7}, func(d *router.Delivery) {
+		mu.Lock()
+		ids = append(ids, d.Event.ID)
+		mu.Unlock()
+		held <- d
+	})
+	waitUntil(t, func() bool { return len(held) == 7 }, func() string { return fmt.Sprintf("%d held, want 7", len(held)) })
+	c.depth(193)
+	if len(held) > 7 {
+		t.Errorf("%d are out, the prefetch is 7", len(held))
+	}
+	for range 200 {
+		if err := (<-held).Ack(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	c.depth(0)
+	for i, id := range ids {
+		if id != fmt.Sprint(i) {
+			t.Fatalf("event %d is %q: out of order", i, id)
+		}
+	}
+}
+
 func requeueKeepsPlace(t *testing.T, c *client) {
 	c.declare(quorum())
 	c.fill(6)

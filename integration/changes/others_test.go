@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
 	"github.com/eventrouter/eventrouter/amqp"
 	"github.com/eventrouter/eventrouter/amqp/embedded/amqptest"
 	"github.com/eventrouter/eventrouter/integration/changes"
@@ -72,5 +74,70 @@ func TestWhatANewerVersionAppliedIsNotOverwritten(t *testing.T) {
 	}
 	if rec, err := router.Applied(t.Context(), b, p); err != nil || rec.Serial <= 99 || rec.Format != rec.Form() {
 		t.Errorf("after it was forced: %v, %+v", err, rec)
+	}
+}
+
+// Somebody is killed when he has written a record, beside the one before it, and somebody else looks at that record while the next one applies, who so does not see it. It counts no
+// more, when it is back.
+func TestARecordThatNobodySawCountsNoMore(t *testing.T) {
+	t.Parallel()
+	url := amqptest.Broker(t).URL()
+	old, now := changes.Compile(t, "unseen", changes.Pairs[0].Old), changes.Compile(t, "unseen", changes.Pairs[0].New)
+	b, _ := changes.Connect(t, url, amqp.Options{})
+	changes.Apply(t, b, old)
+	rec, err := router.Applied(t.Context(), b, old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.Serial, rec.By = rec.Serial+1, "who was killed"
+	data, err := rec.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := amqp091.Dial(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func() amqp091.Delivery {
+		d, ok, err := ch.Get(old.RecordName(), false)
+		if err != nil || !ok {
+			t.Fatalf("no record: %v", err)
+		}
+		return d
+	}
+	before := get()
+	if err := ch.Publish("", old.RecordName(), true, false, amqp091.Publishing{Body: data}); err != nil {
+		t.Fatal(err)
+	}
+	changes.Until(t, func() bool { n, err := b.Depth(t.Context(), old.RecordName()); return err == nil && n == 1 }, "the record is not there")
+	unseen := get()
+	if err := before.Nack(false, true); err != nil {
+		t.Fatal(err)
+	}
+	next, err := router.Begin(t.Context(), b, now, router.ApplyOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(next.Add(t.Context()), unseen.Nack(false, true)); err != nil {
+		t.Fatal(err)
+	}
+	changes.Until(t, func() bool { n, err := b.Depth(t.Context(), old.RecordName()); return err == nil && n == 2 }, "the record is not back")
+	got, err := router.Applied(t.Context(), b, now)
+	if err != nil || got.By == rec.By {
+		t.Errorf("what counts was written by %q: %v", got.By, err)
+	}
+	if _, err := next.Remove(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := next.Close(); err != nil {
+		t.Error(err)
+	}
+	if n, err := b.Depth(t.Context(), old.RecordName()); err != nil || n != 1 {
+		t.Errorf("%d records are left: %v", n, err)
 	}
 }
